@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from guardian.errors import ConfigError
-from guardian.tables import Bool, U64
+from guardian.tables import U64, Bool
 
 V4_PREFIX = 0xFFFF00000000
 """Low half of ::ffff:0.0.0.0, under which IPv4 addresses live."""
@@ -130,9 +130,12 @@ class Lan:
     def subnet_broadcast(self, addresses: U64) -> Bool:
         """Return bool[n]: a local IPv4 address whose last byte is 255 (a /24's broadcast)."""
         v4 = (addresses[:, 0] == 0) & (addresses[:, 1] >> np.uint64(32) == 0xFFFF)
-        return self.local(addresses) & v4 & (addresses[:, 1] & np.uint64(0xFF) == 0xFF)
+        last = addresses[:, 1] & np.uint64(0xFF)
+        found: Bool = self.local(addresses) & v4 & (last == 0xFF)
+        return found
 
     def unicast(self, addresses: U64) -> Bool:
         """Return bool[n]: neither multicast, broadcast nor unspecified."""
         unspecified = (addresses[:, 0] == 0) & (addresses[:, 1] & np.uint64(0xFFFFFFFF) == 0)
-        return ~(self.multicast(addresses) | self.subnet_broadcast(addresses) | unspecified)
+        found: Bool = ~(self.multicast(addresses) | self.subnet_broadcast(addresses) | unspecified)
+        return found

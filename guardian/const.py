@@ -57,3 +57,7 @@ SERVICE_BYTES = 32
 HISTORY_BYTES = 48
 HOST_BYTES = 64
 """Widths of the byte-string columns; longer values are cut."""
+
+ROWS_PER_CHUNK = 4_096
+"""Slices that go through features, sequences and models together: the sequences of a chunk take
+about 12 MB, so a flood's half a million slices in one step do not take a gigabyte."""

@@ -1,0 +1,68 @@
+# Two commands on a fresh machine: `make demo`, then `make test`.
+PYTHON ?= python3
+GUARDIAN_DATA ?= ../shared/data
+export GUARDIAN_DATA
+
+BASE := .venv
+DEV := .venv-dev
+PIP := -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test quick lint bundle evaluate bench wheel clean base dev tools
+
+help:
+	@echo "make demo      simulate a home with one infected device and watch it being found"
+	@echo "make test      set up all that the tests need, and run them"
+	@echo "make quick     the fast tests alone (under a minute)"
+	@echo "make lint      format, rules, types, import rules"
+	@echo "make bundle    train the shipped bundle anew (DATA=$(GUARDIAN_DATA))"
+	@echo "make evaluate  the table by capture for the README"
+	@echo "make bench     what a stage costs, for docs/BENCHMARKS.md"
+	@echo "make wheel     build the wheel"
+
+# The base install is what a gateway gets: no tensorflow, no pandas.
+base: $(BASE)/.done
+$(BASE)/.done: pyproject.toml
+	@echo "setting up $(BASE) (base install)"
+	@$(PYTHON) -m venv $(BASE)
+	@$(BASE)/bin/python $(PIP) install -e .
+	@touch $@
+
+dev: $(DEV)/.done
+$(DEV)/.done: pyproject.toml
+	@echo "setting up $(DEV) (tests and the workstation; this takes a few minutes)"
+	@$(PYTHON) -m venv $(DEV)
+	@$(DEV)/bin/python $(PIP) install -e '.[dev,train]'
+	@touch $@
+
+# Programs that the tests talk to: a broker, a second capture, namespaces, a TLS server.
+tools:
+	@sh tests/tools.sh
+
+demo: base
+	@$(BASE)/bin/guardian demo
+
+test: base dev tools
+	$(DEV)/bin/python -m pytest
+
+quick: dev
+	$(DEV)/bin/python -m pytest -m "not slow and not train and not net"
+
+lint: dev
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/mypy
+
+bundle: dev
+	$(DEV)/bin/python -m trainer.bundle --data $(GUARDIAN_DATA) --out models/default
+
+evaluate: dev
+	$(DEV)/bin/guardian evaluate --data $(GUARDIAN_DATA)
+
+bench: dev
+	$(DEV)/bin/python -m tests.bench
+
+wheel: dev
+	$(DEV)/bin/python $(PIP) wheel --no-deps -w dist .
+
+clean:
+	rm -rf $(BASE) $(DEV) build dist demo-out *.egg-info

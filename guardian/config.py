@@ -1,0 +1,251 @@
+"""Settings: one TOML file, the same keys by environment, the command line last.
+
+`GUARDIAN_MQTT_HOST=hub` is `[mqtt] host = "hub"`. Unknown keys are refused with the nearest
+name, wrong values with what is expected, so that a typing error never passes in silence.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from guardian.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover - the same parser under its earlier name
+    import tomli as tomllib
+
+DEFAULT_FILE = Path("/etc/guardian/guardian.toml")
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class CaptureSettings:
+    """[capture]: where packets come from."""
+
+    interface: str = ""
+    """Interface on the LAN side, such as br0; required by `guardian run`."""
+    ring_mib: int = 8
+    """Size of the kernel's ring in MiB."""
+    snaplen: int = 2048
+    """Bytes kept of a frame; payloads are only read for names and services."""
+    promiscuous: bool = False
+    ignore_checksums: bool = False
+    """Count packets whose checksum is wrong, as captures on a host with offloading need."""
+
+
+@dataclass(frozen=True)
+class HomeSettings:
+    """[home]: what the user knows of the home."""
+
+    lan: tuple[str, ...] = ()
+    """Networks at home; empty means the private ranges and the interface's own prefixes."""
+    gateway_macs: tuple[str, ...] = ()
+    """MACs of routers, known but not judged; learned where left empty."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """[home.names]: a MAC or address and the name the user gave it."""
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """[model]: who judges."""
+
+    bundle: str = ""
+    """Folder of the model bundle; empty means the shipped one."""
+    counters: bool = True
+    """Plain counters may speak beside the models; their incidents say so."""
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """[store]: the database and how long it remembers."""
+
+    path: str = "/var/lib/guardian/guardian.db"
+    connections_days: int = 30
+    incidents_days: int = 365
+    commit_s: float = 5.0
+    """Seconds between commits; an incident commits at once."""
+
+
+@dataclass(frozen=True)
+class MqttSettings:
+    """[mqtt]: the hub; off while host is empty."""
+
+    host: str = ""
+    port: int = 1883
+    username: str = ""
+    password: str = ""
+    password_file: str = ""
+    """A file that holds the password, so that the configuration may be shown to others."""
+    ca: str = ""
+    """Certificate authority file; setting it switches TLS on."""
+    prefix: str = "guardian"
+    discovery_prefix: str = "homeassistant"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings, checked."""
+
+    version: int = VERSION
+    capture: CaptureSettings = CaptureSettings()
+    home: HomeSettings = field(default_factory=HomeSettings)
+    model: ModelSettings = ModelSettings()
+    store: StoreSettings = StoreSettings()
+    mqtt: MqttSettings = MqttSettings()
+
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "capture.ring_mib": (1, 1024),
+    "capture.snaplen": (128, 262_144),
+    "store.connections_days": (1, 3650),
+    "store.incidents_days": (1, 3650),
+    "store.commit_s": (0.1, 3600),
+    "mqtt.port": (1, 65_535),
+}
+"""Smallest and largest value of each number."""
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings.
+
+    Without a path, DEFAULT_FILE is read where it exists. Raises ConfigError with the line of what
+    is wrong.
+    """
+    environ = os.environ if environ is None else environ
+    text = ""
+    name = "the environment"
+    if path is not None or DEFAULT_FILE.exists():
+        file = path or DEFAULT_FILE
+        name = str(file)
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not UTF-8 text"
+            raise ConfigError(f"cannot read the settings {file}: {reason}") from error
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name} is no valid TOML: {error}; mend that line") from error
+    settings = _apply(Settings(), tree, name, text)
+    return _apply(settings, _from_environment(environ), "the environment", "")
+
+
+def override(settings: Settings, section: str, **values: Any) -> Settings:
+    """Return settings with the values that are not None set in a section."""
+    given = {key: value for key, value in values.items() if value is not None}
+    return replace(settings, **{section: replace(getattr(settings, section), **given)})
+
+
+def mqtt_password(settings: MqttSettings) -> str:
+    """Return the broker's password from the setting or its file."""
+    if not settings.password_file:
+        return settings.password
+    try:
+        return Path(settings.password_file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"cannot read mqtt.password_file {settings.password_file}: give the user that runs "
+            "guardian the right to read it"
+        ) from error
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the tree of GUARDIAN_SECTION_KEY variables; other GUARDIAN_ names are not ours."""
+    tree: dict[str, Any] = {}
+    for section in fields(Settings):
+        if section.name == "version":
+            continue
+        for key in fields(getattr(Settings(), section.name)):
+            text = environ.get(f"GUARDIAN_{section.name}_{key.name}".upper())
+            if text is None or key.name == "names":
+                continue
+            default = getattr(getattr(Settings(), section.name), key.name)
+            tree.setdefault(section.name, {})[key.name] = _parse_text(text, default)
+    return tree
+
+
+def _parse_text(text: str, default: Any) -> Any:
+    """Return the value of a variable's text, of the default's type where it can be read so."""
+    if isinstance(default, bool):
+        return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
+    if isinstance(default, tuple):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if isinstance(default, int | float):
+        try:
+            return type(default)(text)
+        except ValueError:
+            return text
+    return text
+
+
+def _apply(settings: Settings, tree: Mapping[str, Any], name: str, text: str) -> Settings:
+    for section, values in tree.items():
+        _known(section, [f.name for f in fields(Settings)], name, _line(text, section))
+        if section == "version":
+            if values != VERSION:
+                raise ConfigError(f"{name}: version {values!r} is not {VERSION}, the one known")
+            continue
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{name}: {section} must be a section, written [{section}]")
+        current = getattr(settings, section)
+        changes = {}
+        for key, value in values.items():
+            where = f"{name}{_line(text, key, section)}"
+            _known(key, [f.name for f in fields(current)], name, _line(text, key, section))
+            changes[key] = _value(f"{section}.{key}", value, getattr(current, key), where)
+        settings = replace(settings, **{section: replace(current, **changes)})
+    return settings
+
+
+def _value(key: str, value: Any, default: Any, where: str) -> Any:
+    """Return value if it has the default's type and lies within its limits."""
+    if isinstance(default, bool):
+        good, wanted = isinstance(value, bool), "true or false"
+    elif isinstance(default, int | float):
+        number = isinstance(value, int if isinstance(default, int) else (int, float))
+        good, wanted = number and not isinstance(value, bool), "a number"
+        low, high = LIMITS.get(key, (float("-inf"), float("inf")))
+        if good and not low <= value <= high:
+            raise ConfigError(f"{where}: {key} = {value} must lie between {low:g} and {high:g}")
+    elif isinstance(default, tuple):
+        good = isinstance(value, list) and all(isinstance(v, str) for v in value)
+        wanted = 'a list of texts, like ["192.168.1.0/24"]'
+        value = tuple(value) if good else value
+    elif isinstance(default, Mapping):
+        good = isinstance(value, Mapping) and all(isinstance(v, str) for v in value.values())
+        wanted = 'names in quotes, like "aa:bb:cc:dd:ee:ff" = "Hall camera"'
+    else:
+        good, wanted = isinstance(value, str), "a text in quotes"
+    if not good:
+        raise ConfigError(f"{where}: {key} = {value!r} must be {wanted}")
+    return value
+
+
+def _known(key: str, names: list[str], name: str, line: str) -> None:
+    if key not in names:
+        near = difflib.get_close_matches(key, names, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
+        raise ConfigError(f"{name}{line}: unknown key {key!r}; {hint}")
+
+
+def _line(text: str, key: str, section: str = "") -> str:
+    """Return ' line N' of a key (in a section) in the TOML text, or nothing."""
+    inside = not section
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[\s*([^\]]+?)\s*\]", line)
+        if header:
+            name = header.group(1)
+            if name in (key, f"{section}.{key}"):
+                return f" line {number}"
+            inside = name == section if section else False
+        elif inside and re.match(rf"\s*\"?{re.escape(key)}\"?\s*=", line):
+            return f" line {number}"
+    return ""

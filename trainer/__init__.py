@@ -1,0 +1,1 @@
+"""The workstation: data sets, models, fitting, quantizing, calibrating, evaluating."""

@@ -1,0 +1,295 @@
+"""The model bundle: a folder that is loaded whole, checked, or refused.
+
+A bundle is manifest.json and the files it names: two TFLite models, golden.npz (raw sequences and
+what the models must answer) and card.md. Everything is checked here except the golden outputs:
+those need the interpreters, so the Scorer checks them.
+
+Keys of the manifest: format, name, version, created, guardian; features (names in order), window,
+classes; scaler {mean, scale, clip}; models {autoencoder, classifier: {file, form, batch}};
+thresholds {anomaly, threat, calibrated_on}; usual (5, 50, 95 % of each feature in benign traffic);
+files {name: sha256}; and for people: datasets, seed, recipe, metrics.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from guardian.errors import BundleError
+from guardian.tables import F32, I32
+
+FORMAT = 1
+"""Version of the manifest's keys and of what they mean."""
+MANIFEST = "manifest.json"
+GOLDEN = "golden.npz"
+CARD = "card.md"
+MODELS = ("autoencoder", "classifier")
+FORMS = ("int8", "float32")
+MAX_FILE_BYTES = 64 << 20
+"""Bytes of one file of a bundle: far above any model a gateway can run, far below its memory."""
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """z = clip((x - mean) / scale, -clip, clip), by feature."""
+
+    mean: F32
+    scale: F32
+    clip: float
+
+    def apply(self, x: F32, length: I32) -> F32:
+        """Return scaled float32[m, T, F] of raw sequences; the padded steps are 0."""
+        z = (x - self.mean) / self.scale
+        np.clip(z, -self.clip, self.clip, out=z)
+        steps = x.shape[1]
+        z[np.arange(steps) < (steps - length)[:, None]] = 0.0
+        return z.astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One TFLite model: the bytes that were verified, since a file may change later."""
+
+    name: str
+    content: bytes
+    form: str
+    """`int8` or `float32`: what the weights and sums are; told, not needed to run it."""
+    batch: int
+    """Sequences of one call; fixed when the model was exported."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Raw sequences and what the models must answer for them."""
+
+    x: F32
+    """float32[g, T, F], raw."""
+    length: I32
+    probability: F32
+    """float32[g, classes]."""
+    error: F32
+    """float32[g]: reconstruction error of the sequence."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle; nothing in it changes after load."""
+
+    folder: Path
+    name: str
+    version: str
+    created: str
+    digest: str
+    """sha256 of manifest.json in hex: names the bundle in the database."""
+    features: tuple[str, ...]
+    window: int
+    """T, the steps of a sequence."""
+    classes: tuple[str, ...]
+    """`benign` first."""
+    scaler: Scaler
+    autoencoder: ModelFile
+    classifier: ModelFile
+    error_threshold: float
+    """Reconstruction error at which Scores.anomaly is 1."""
+    threat_threshold: float
+    """Scores.threat from which on the classifier speaks."""
+    usual: F32
+    """float32[3, F]: 5, 50 and 95 % quantiles of the raw features in benign training traffic."""
+    golden: Golden
+    manifest: Mapping[str, Any]
+
+    @property
+    def anomaly_threshold(self) -> float:
+        """Scores.anomaly from which on the autoencoder speaks: the Scorer has divided already."""
+        return 1.0
+
+
+def default_path() -> Path:
+    """Return the folder of the shipped bundle, in a checkout or installed."""
+    package = Path(__file__).resolve().parent
+    for folder in (package.parent / "models" / "default", package / "models" / "default"):
+        if (folder / MANIFEST).is_file():
+            return folder
+    raise BundleError("no model bundle is installed: run `make bundle`, or give one with --bundle")
+
+
+def load(folder: Path, features: Sequence[str] | None = None) -> Bundle:
+    """Read and verify a bundle.
+
+    `features` are the names this Guardian computes (guardian.features.NAMES where not given).
+    Raises BundleError with a sentence on what does not match.
+    """
+    if features is None:
+        from guardian.features import NAMES  # noqa: PLC0415 - only the default needs it
+
+        features = NAMES
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise BundleError(f"there is no bundle folder {folder}: give --bundle an existing folder")
+    raw = _read(folder / MANIFEST)
+    try:
+        manifest = json.loads(raw)
+    except ValueError as error:
+        raise BundleError(f"{folder / MANIFEST} is no valid JSON: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        raise BundleError(
+            f"{folder} has bundle format {found!r}, this Guardian reads {FORMAT}: "
+            "make it again with this version (`make bundle` or `guardian train`)"
+        )
+    try:
+        return _build(folder, manifest, hashlib.sha256(raw).hexdigest(), tuple(features))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
+        raise BundleError(
+            f"{folder / MANIFEST} does not describe a bundle: {what}; make the bundle again"
+        ) from error
+
+
+def _build(
+    folder: Path, manifest: dict[str, Any], digest: str, features: tuple[str, ...]
+) -> Bundle:
+    names = tuple(str(n) for n in manifest["features"])
+    if names != features:
+        raise BundleError(
+            f"{folder} was made for other features ({_difference(names, features)}): "
+            "run `make bundle`, or train it again with this version"
+        )
+    window = int(manifest["window"])
+    classes = tuple(str(c) for c in manifest["classes"])
+    if not 1 <= window <= 1024:
+        raise ValueError(f"window {window} is not between 1 and 1024")
+    if len(classes) < 2 or classes[0] != "benign" or len(set(classes)) != len(classes):
+        raise ValueError("classes must be distinct names with benign first")
+    count = len(names)
+    scaler = Scaler(
+        mean=_numbers(manifest["scaler"]["mean"], (count,), "scaler.mean"),
+        scale=_numbers(manifest["scaler"]["scale"], (count,), "scaler.scale"),
+        clip=_positive(manifest["scaler"]["clip"], "scaler.clip"),
+    )
+    if not (scaler.scale > 0).all():
+        raise ValueError("scaler.scale must be above 0")
+    files = _verify(folder, manifest["files"])
+    models = {name: _model(name, manifest["models"][name], files) for name in MODELS}
+    threat = _positive(manifest["thresholds"]["threat"], "thresholds.threat")
+    return Bundle(
+        folder=folder,
+        name=str(manifest["name"]),
+        version=str(manifest["version"]),
+        created=str(manifest["created"]),
+        digest=digest,
+        features=names,
+        window=window,
+        classes=classes,
+        scaler=scaler,
+        autoencoder=models["autoencoder"],
+        classifier=models["classifier"],
+        error_threshold=_positive(manifest["thresholds"]["anomaly"], "thresholds.anomaly"),
+        threat_threshold=threat,
+        usual=_numbers(manifest["usual"], (3, count), "usual"),
+        golden=_golden(folder, files[GOLDEN], window, count, len(classes)),
+        manifest=manifest,
+    )
+
+
+def _verify(folder: Path, listed: Mapping[str, str]) -> dict[str, bytes]:
+    """Return the content of every listed file; its sha256 must be the one in the manifest."""
+    files = {}
+    for name, wanted in listed.items():
+        if Path(name).name != name or name in ("", ".", ".."):
+            raise ValueError(f"{name!r} is no plain file name")
+        content = _read(folder / name)
+        if hashlib.sha256(content).hexdigest() != wanted:
+            raise BundleError(
+                f"{folder / name} is not the file that the manifest names (its sha256 differs): "
+                "install the bundle again, or run `make bundle`"
+            )
+        files[name] = content
+    return files
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise BundleError(
+                f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB: no bundle file is"
+            )
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise BundleError(
+            f"the bundle lacks {path}: install it again, or run `make bundle`"
+        ) from error
+    except OSError as error:
+        raise BundleError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _model(name: str, entry: Mapping[str, Any], files: Mapping[str, bytes]) -> ModelFile:
+    batch, form = int(entry["batch"]), str(entry["form"])
+    if not 1 <= batch <= 4096:
+        raise ValueError(f"models.{name}.batch {batch} is not between 1 and 4096")
+    if form not in FORMS:
+        raise ValueError(f"models.{name}.form {form!r} is not one of {', '.join(FORMS)}")
+    if entry["file"] not in files:
+        raise ValueError(f"models.{name}.file {entry['file']!r} is not among the files")
+    return ModelFile(name, files[entry["file"]], form, batch)
+
+
+def _golden(folder: Path, content: bytes, window: int, count: int, classes: int) -> Golden:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            x = np.asarray(archive["x"], dtype=np.float32)
+            length = np.asarray(archive["length"], dtype=np.int32)
+            probability = np.asarray(archive["probability"], dtype=np.float32)
+            error = np.asarray(archive["error"], dtype=np.float32)
+    except Exception as fault:  # numpy and zipfile raise many kinds for a damaged archive
+        raise BundleError(
+            f"{folder / GOLDEN} cannot be read: {fault}; make the bundle again"
+        ) from (fault)
+    n = len(x)
+    shapes = (x.shape[1:], length.shape, probability.shape, error.shape)
+    if n == 0 or shapes != ((window, count), (n,), (n, classes), (n,)):
+        raise ValueError(f"{GOLDEN} has shapes that do not fit the manifest")
+    if not all(np.isfinite(a).all() for a in (x, probability, error)):
+        raise ValueError(f"{GOLDEN} holds numbers that are not finite")
+    if not ((length >= 1) & (length <= window)).all():
+        raise ValueError(f"{GOLDEN} has lengths outside 1 to {window}")
+    return Golden(x, length, probability, error)
+
+
+def _numbers(value: Any, shape: tuple[int, ...], key: str) -> F32:
+    array = np.asarray(value, dtype=np.float32)
+    if array.shape != shape:
+        raise ValueError(f"{key} has shape {array.shape}, {shape} is needed")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{key} holds numbers that are not finite")
+    array.setflags(write=False)
+    return array
+
+
+def _positive(value: Any, key: str) -> float:
+    number = float(value)
+    if not math.isfinite(number) or number <= 0:
+        raise ValueError(f"{key} must be a number above 0")
+    return number
+
+
+def _difference(theirs: Sequence[str], ours: Sequence[str]) -> str:
+    """Return in a few words how two lists of names differ."""
+    missing = [n for n in ours if n not in theirs]
+    extra = [n for n in theirs if n not in ours]
+    if not missing and not extra:
+        return "the same names in another order"
+    parts = []
+    if missing:
+        parts.append(f"it lacks {', '.join(missing[:3])}{' and more' if len(missing) > 3 else ''}")
+    if extra:
+        parts.append(f"it has {', '.join(extra[:3])}{' and more' if len(extra) > 3 else ''}")
+    return ", ".join(parts)

@@ -51,6 +51,35 @@ CAP_WINDOW_COUNT = 100
 CAP_AGE_S = 3_600.0
 """Counts and ages are cut here, or a model learns that long series are benign."""
 
+WINDOW_LONG_S = 600.0
+"""Seconds of a device's long context window."""
+
+PAIR_HISTORY = 12
+"""Connections of a pair whose gaps and sizes are compared: a beacon shows itself in fewer."""
+
+MAX_PAIRS = 32_768
+"""Pairs remembered for all devices together, about 0.5 to 1 kB each; the pairs of the device
+that spoke longest ago go first."""
+
+MAX_PORTS_PER_DEVICE = 512
+"""(port, protocol, direction) keys whose last use is remembered for a device."""
+
+BASELINE_STEP_S = 600
+BASELINE_DELAY_S = 3_600
+BASELINE_HALF_LIFE_S = 7 * 86_400
+"""A device's own usual maximum: kept by steps of ten minutes, used once it is an hour old (so
+that an attack does not become its own measure at once), halved each week."""
+
+# --- logs -------------------------------------------------------------------
+BATCH_ROWS = 16_384
+"""Rows of a log in a batch."""
+
+MAX_LINE_BYTES = 1 << 20
+"""Bytes in one line of a log; a conn.log row has a few hundred."""
+
+MAX_SLICES_PER_RECORD = 1_440
+"""Slices cut from one log record (a day's); the last one takes what is left."""
+
 # --- text from the network --------------------------------------------------
 UID_BYTES = 24
 SERVICE_BYTES = 32

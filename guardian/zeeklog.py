@@ -154,11 +154,16 @@ def _damaged(name: str) -> InputError:
     return InputError(f"{name} is cut or damaged: what came before was read; get it whole again")
 
 
-def _head(stream: BinaryIO, name: str) -> bytes:
+def _head(stream: io.BufferedReader, name: str) -> bytes:
+    """Return the first bytes; where damage comes before their end, those that can be had."""
+    head = b""
     try:
-        return stream.read(_HEAD_BYTES)
+        while len(head) < _HEAD_BYTES and (more := stream.read1(_HEAD_BYTES)):
+            head += more
     except (EOFError, OSError, zlib.error) as error:
-        raise _damaged(name) from error
+        if not head:
+            raise _damaged(name) from error
+    return head
 
 
 def _lines(head: bytes, stream: BinaryIO, name: str) -> Iterator[str]:
@@ -218,9 +223,9 @@ def _tsv(lines: Iterator[str], file: str) -> Iterator[Fields]:
     names: list[str] = []
     packed: list[str] = []
     for line in lines:
-        if line.lstrip().startswith("#"):
-            line = line.lstrip()
-            word, _, rest = line.partition(" " if line.startswith("#separator") else separator)
+        mark = line.lstrip()
+        if mark.startswith("#"):
+            word, _, rest = mark.partition(" " if mark.startswith("#separator") else separator)
             if word == "#separator":
                 separator = rest.encode("ascii", "replace").decode("unicode_escape") or "\t"
             elif word == "#empty_field":

@@ -1,0 +1,75 @@
+"""Settings: the shipped example is the defaults, mistakes are named with their line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from guardian import config
+from guardian.errors import ConfigError
+from tests.conftest import ROOT
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "guardian.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_the_shipped_example_holds_the_defaults() -> None:
+    settings = config.load(ROOT / "docs" / "guardian.toml", {})
+    assert config.override(settings, "capture", interface="") == config.Settings()
+
+
+def test_the_environment_lies_over_the_file(tmp_path: Path) -> None:
+    file = written(tmp_path, '[mqtt]\nhost = "a"\nport = 1884\n')
+    environ = {
+        "GUARDIAN_MQTT_HOST": "b",
+        "GUARDIAN_HOME_LAN": "10.1.0.0/16, fd00::/8",
+        "GUARDIAN_CAPTURE_PROMISCUOUS": "true",
+        "GUARDIAN_DATA": "not a setting",
+    }
+    settings = config.load(file, environ)
+    assert (settings.mqtt.host, settings.mqtt.port) == ("b", 1884)
+    assert settings.home.lan == ("10.1.0.0/16", "fd00::/8")
+    assert settings.capture.promiscuous is True
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[capture\n", "line 1"),
+        ('[mqtt]\nhots = "a"\n', "line 2: unknown key 'hots'; did you mean 'host'?"),
+        ("[mqqt]\n", "line 1: unknown key 'mqqt'; did you mean 'mqtt'?"),
+        ('[mqtt]\nhost = "a"\nport = "1883"\n', "line 3: mqtt.port = '1883' must be a number"),
+        ("[mqtt]\nport = 0\n", "line 2: mqtt.port = 0 must lie between 1 and 65535"),
+        ("[capture]\nring_mib = true\n", "line 2: capture.ring_mib = True must be a number"),
+        ('[home]\nlan = "10.0.0.0/8"\n', "line 2: home.lan"),
+        ("version = 2\n", "version 2 is not 1"),
+        ("mqtt = 3\n", "must be a section"),
+    ],
+)
+def test_mistakes_are_named_with_their_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.load(written(tmp_path, text), {})
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read the settings"):
+        config.load(tmp_path / "none.toml", {})
+
+
+def test_bad_environment_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"the environment: mqtt\.port = 'x' must be a number"):
+        config.load(None, {"GUARDIAN_MQTT_PORT": "x"})
+
+
+def test_the_password_may_lie_in_a_file(tmp_path: Path) -> None:
+    file = written(tmp_path, "secret\n")
+    settings = config.MqttSettings(password="other", password_file=str(file))
+    assert config.mqtt_password(settings) == "secret"
+    with pytest.raises(ConfigError, match="cannot read"):
+        config.mqtt_password(config.MqttSettings(password_file=str(tmp_path / "none")))

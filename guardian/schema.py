@@ -1,0 +1,372 @@
+"""The database's tables: migrations, opening for writing and for reading, the document.
+
+Every statement below is the documentation, too: `python -m guardian.schema` writes
+docs/database.md from the comments, and a test keeps the two equal.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from guardian.errors import GuardianError
+
+APPLICATION_ID = 0x47554152
+"""`GUAR` in the header of the file: this database is Guardian's."""
+
+FILE_MODE = 0o640
+"""The daemon writes, its group reads."""
+
+DIR_MODE = 0o750
+
+BUSY_S = 5.0
+"""Seconds to wait for another writer. Readers never block the daemon (WAL)."""
+
+WAL_BYTES = 16 << 20
+"""The WAL file is cut back to this after a checkpoint, so that one burst does not stay."""
+
+
+class StoreError(GuardianError):
+    """A database that cannot be opened, read or written."""
+
+
+COMMANDS = """
+CREATE TABLE commands (          -- what the user told us, waiting or done
+  id TEXT PRIMARY KEY,           -- random, made by the one who asks
+  created INTEGER NOT NULL,      -- ns
+  author TEXT NOT NULL,          -- name of the person's account, as it says
+  kind TEXT NOT NULL,            -- allow, snooze, feedback or name
+  args TEXT NOT NULL,            -- JSON object, see docs/database.md
+  done INTEGER,                  -- ns, when the daemon took it; empty while it waits
+  result TEXT                    -- `ok`, or why it was refused
+);
+"""
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+CREATE TABLE meta (              -- facts about this database
+  key TEXT PRIMARY KEY,          -- installation, ended, last_commit, dropped_messages
+  value TEXT NOT NULL            -- text
+) WITHOUT ROWID;
+
+CREATE TABLE devices (           -- who was seen at home
+  key TEXT PRIMARY KEY,          -- MAC, or `ip:` and an address where no MAC is seen
+  mac TEXT NOT NULL,             -- aa:bb:cc:dd:ee:ff or empty
+  user_name TEXT,                -- the name that the user gave
+  learned TEXT NOT NULL,         -- the name learned from DHCP or mDNS, may be empty
+  addresses TEXT NOT NULL,       -- JSON list of texts, the one used last at the end
+  gateway INTEGER NOT NULL,      -- 1: the router itself, not judged
+  first_seen INTEGER NOT NULL,   -- ns
+  last_seen INTEGER NOT NULL     -- ns, written at most once a minute
+) WITHOUT ROWID;
+
+CREATE TABLE connections (       -- finished connections, the columns of Zeek's conn.log
+  id INTEGER PRIMARY KEY,        -- order of writing
+  uid TEXT NOT NULL,             -- Zeek's uid
+  ts INTEGER NOT NULL,           -- ns, first packet
+  device TEXT NOT NULL,          -- key of the home device judged, empty when unknown
+  orig_h TEXT NOT NULL,          -- originator
+  orig_p INTEGER NOT NULL,       -- its port
+  resp_h TEXT NOT NULL,          -- responder
+  resp_p INTEGER NOT NULL,       -- its port
+  proto INTEGER NOT NULL,        -- IP protocol number
+  service TEXT NOT NULL,         -- Zeek's service, empty when unknown
+  host TEXT NOT NULL,            -- TLS server name, HTTP host or DNS query
+  conn_state TEXT NOT NULL,      -- Zeek's
+  history TEXT NOT NULL,         -- Zeek's
+  local_orig INTEGER NOT NULL,   -- 1: the originator is at home
+  local_resp INTEGER NOT NULL,   -- 1: the responder is at home
+  duration REAL NOT NULL,        -- s
+  orig_bytes INTEGER,            -- payload bytes, empty where Zeek leaves it unset
+  resp_bytes INTEGER,            -- payload bytes, empty where Zeek leaves it unset
+  missed_bytes INTEGER NOT NULL, -- Zeek's
+  orig_pkts INTEGER NOT NULL,    -- packets of the originator
+  orig_ip_bytes INTEGER NOT NULL, -- their IP bytes
+  resp_pkts INTEGER NOT NULL,    -- packets of the responder
+  resp_ip_bytes INTEGER NOT NULL, -- their IP bytes
+  anomaly REAL,                  -- of the highest slice; 1.0 is the line; empty: not judged
+  threat REAL,                   -- of the highest slice, 0 to 1; empty: not judged
+  label TEXT NOT NULL,           -- class of the highest slice; empty: not judged
+  verdict TEXT NOT NULL,         -- benign, anomaly or attack; empty: not judged
+  count INTEGER NOT NULL         -- above 1: a flood's connections alike, amounts summed
+);
+CREATE INDEX connections_ts ON connections(ts);
+
+CREATE TABLE scores (            -- highest slice so far of connections that still live
+  uid TEXT PRIMARY KEY,          -- Zeek's uid; the row goes when the connection's record comes
+  ts INTEGER NOT NULL,           -- ns, when last scored
+  device TEXT NOT NULL,          -- key
+  anomaly REAL NOT NULL,         -- 1.0 is the line
+  threat REAL NOT NULL,          -- 0 to 1
+  label TEXT NOT NULL,           -- class
+  verdict TEXT NOT NULL          -- benign, anomaly or attack
+) WITHOUT ROWID;
+
+CREATE TABLE incidents (         -- what a person was told about
+  id TEXT PRIMARY KEY,           -- as shown to the user
+  device TEXT NOT NULL,          -- key
+  mac TEXT NOT NULL,             -- of the device, as known then
+  ip TEXT NOT NULL,              -- of the device, as known then
+  name TEXT NOT NULL,            -- of the device, as known then
+  opened INTEGER NOT NULL,       -- ns
+  updated INTEGER NOT NULL,      -- ns
+  closed INTEGER,                -- ns, empty while open
+  severity TEXT NOT NULL,        -- low, medium or high
+  cause TEXT NOT NULL,           -- a class, or `unusual`
+  label TEXT NOT NULL,           -- class the classifier names most
+  speaker TEXT NOT NULL,         -- model or counter
+  score REAL NOT NULL,           -- highest threat, or anomaly for `unusual`
+  explanation TEXT NOT NULL,     -- for a person
+  advice TEXT NOT NULL,          -- what to do next
+  evidence TEXT NOT NULL,        -- JSON: features, peers, connections
+  count INTEGER NOT NULL,        -- slices that carried evidence
+  bundle TEXT NOT NULL,          -- digest of the models that judged
+  feedback TEXT                  -- this-was-me, fine or bad
+) WITHOUT ROWID;
+CREATE INDEX incidents_updated ON incidents(updated);
+
+CREATE TABLE incident_events (   -- openings, escalations, closings
+  id INTEGER PRIMARY KEY,        -- order of events
+  incident TEXT NOT NULL REFERENCES incidents(id) ON DELETE CASCADE, -- its id
+  at INTEGER NOT NULL,           -- ns
+  change TEXT NOT NULL,          -- opened, escalated or closed
+  severity TEXT NOT NULL,        -- from then on
+  score REAL NOT NULL            -- then
+);
+CREATE INDEX incident_events_incident ON incident_events(incident);
+
+CREATE TABLE bundles (           -- model bundles that were loaded
+  digest TEXT PRIMARY KEY,       -- of the manifest
+  name TEXT NOT NULL,            -- as the manifest says
+  first_used INTEGER NOT NULL,   -- ns
+  last_used INTEGER NOT NULL,    -- ns
+  manifest TEXT NOT NULL         -- JSON
+) WITHOUT ROWID;
+
+CREATE TABLE outbox (            -- messages for the broker, in order
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, -- order of sending
+  created INTEGER NOT NULL,      -- ns
+  kind TEXT NOT NULL,            -- incident, event or state
+  topic TEXT NOT NULL,           -- MQTT topic
+  payload TEXT NOT NULL,         -- JSON or plain text
+  qos INTEGER NOT NULL,          -- 0 or 1
+  retain INTEGER NOT NULL,       -- 1: the broker keeps it
+  tries INTEGER NOT NULL DEFAULT 0, -- how often it was handed to a broker
+  sent INTEGER                   -- ns, when the broker took it; empty while it waits
+);
+CREATE INDEX outbox_waiting ON outbox(seq) WHERE sent IS NULL;
+"""
+    + COMMANDS
+    + "CREATE INDEX commands_waiting ON commands(created) WHERE done IS NULL;\n",
+)
+"""One script per version; never edit one that was released, add the next."""
+
+
+def statements(script: str) -> list[str]:
+    """Split a script into its statements."""
+    out, current = [], ""
+    for line in script.splitlines(keepends=True):
+        current += line
+        if ";" in line and sqlite3.complete_statement(current):
+            out.append(current.strip())
+            current = ""
+    return [s for s in out if s]
+
+
+def make_file(path: Path, mode: int) -> None:
+    """Create an empty file with exactly these rights; a file that is there is left alone.
+
+    Root gives it to the owner of the folder, or the daemon could not write it later.
+    """
+    try:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, mode)
+    except FileExistsError:
+        return
+    try:
+        os.fchmod(fd, mode)
+        if os.geteuid() == 0:
+            folder = path.parent.stat()
+            os.fchown(fd, folder.st_uid, folder.st_gid)
+    finally:
+        os.close(fd)
+
+
+def open_writer(path: Path, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
+    """Open or create the database for writing and bring it to the newest version.
+
+    Raises StoreError with a sentence where the file cannot be used.
+    """
+    try:
+        path.parent.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
+        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+            raise StoreError(f"{path} is no file: give the database another path with --db")
+        make_file(path, FILE_MODE)
+        db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(
+            f"cannot open the database {path} for writing ({_short(error)}): "
+            "check the folder and its rights, or give another file with --db"
+        ) from error
+    try:
+        _prepare(db, path, migrations)
+    except sqlite3.Error as error:
+        db.close()
+        raise _unusable(path, error) from error
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
+    if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        # Both must be set before the first table is made.
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    check_ours(db, path)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute("PRAGMA foreign_keys = ON")
+    db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+    migrate(db, path, migrations)
+
+
+def check_ours(db: sqlite3.Connection, path: Path) -> None:
+    """Raise StoreError where the file is another program's database."""
+    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise StoreError(f"{path} is not a database of Guardian's: give another file with --db")
+
+
+def version(db: sqlite3.Connection) -> int:
+    """Return the version of the database's tables."""
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(db: sqlite3.Connection, path: Path, migrations: Sequence[str] = MIGRATIONS) -> None:
+    """Bring the database to the newest version, each step in one transaction.
+
+    An older database is first copied to `NAME.vN.bak`. Raises StoreError where the database
+    is newer than this Guardian.
+    """
+    found = version(db)
+    if found > len(migrations):
+        raise StoreError(
+            f"{path} was written by a newer Guardian (tables of version {found}, this one knows "
+            f"{len(migrations)}): upgrade Guardian, or give another file with --db"
+        )
+    if 0 < found < len(migrations):
+        copy = path.with_name(f"{path.name}.v{found}.bak")
+        make_file(copy, FILE_MODE)
+        with sqlite3.connect(copy) as target:
+            db.backup(target)
+        target.close()
+    for number in range(found, len(migrations)):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            # Another process may have migrated while this one waited for the lock.
+            if version(db) == number:
+                for statement in statements(migrations[number]):
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {number + 1}")
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+        db.execute("COMMIT")
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Open the database for reading, while the daemon writes or not.
+
+    A member of the group cannot write the folder. While the daemon runs, -wal and -shm are
+    there and readable; after a clean stop there is no WAL and the file is read as it lies.
+    """
+    if not path.exists():
+        raise StoreError(
+            f"there is no database at {path} yet: start the daemon (guardian run), "
+            "or give a database with --db FILE"
+        )
+    uri = path.absolute().as_uri() + "?mode=ro"
+    if not path.with_name(path.name + "-wal").exists() and not os.access(path.parent, os.W_OK):
+        uri += "&immutable=1"
+    try:
+        db = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error
+    try:
+        _check_version(db, path)
+    except sqlite3.Error as error:
+        db.close()
+        raise _unusable(path, error) from error
+    except StoreError:
+        db.close()
+        raise
+    return db
+
+
+def _check_version(db: sqlite3.Connection, path: Path) -> None:
+    check_ours(db, path)
+    found = version(db)
+    if found != len(MIGRATIONS):
+        raise StoreError(
+            f"{path} has tables of version {found}, this Guardian reads {len(MIGRATIONS)}: "
+            "start the daemon of the same Guardian once, it converts them"
+        )
+
+
+def _unusable(path: Path, error: Exception) -> StoreError:
+    text = _short(error)
+    if isinstance(error, sqlite3.OperationalError) and not os.access(path, os.R_OK):
+        return StoreError(
+            f"no right to read {path}: join the group guardian (sudo usermod -aG guardian $USER, "
+            "then log in again) or use sudo"
+        )
+    if isinstance(error, sqlite3.OperationalError) and "locked" in text:
+        return StoreError(f"{path} is locked by another program ({text}): try again when it ended")
+    if isinstance(error, sqlite3.OperationalError):
+        return StoreError(f"cannot use the database {path} ({text}): check its rights and the disk")
+    return StoreError(
+        f"{path} is damaged or no database ({text}): move it aside and start again, "
+        "or restore a backup"
+    )
+
+
+def _short(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def document() -> str:
+    """Return docs/database.md: what is written by hand there, and the tables from MIGRATIONS."""
+    # sqlite-utils reads back what SQLite made of the scripts; it stays out of the daemon.
+    import sqlite_utils  # noqa: PLC0415
+
+    memory = sqlite3.connect(":memory:")
+    try:
+        for script in MIGRATIONS:
+            memory.executescript(script)
+        db = sqlite_utils.Database(memory)
+        lines = [f"Version {len(MIGRATIONS)}.", ""]
+        for table in db.tables:
+            if table.name.startswith("sqlite_"):
+                continue
+            notes = _comments(table.schema)
+            lines += [f"### {table.name}", "", notes["CREATE"].capitalize() + ".", ""]
+            lines += ["| column | type | meaning |", "|---|---|---|"]
+            for column in table.columns:
+                key = ", key" if column.is_pk else ""
+                lines.append(f"| {column.name} | {column.type}{key} | {notes[column.name]} |")
+            lines.append("")
+    finally:
+        memory.close()
+    return "\n".join(lines)
+
+
+def _comments(sql: str) -> dict[str, str]:
+    return dict(re.findall(r"^\s*(\w+).*?-- (.*)$", sql, flags=re.MULTILINE))
+
+
+if __name__ == "__main__":
+    print(document(), end="")

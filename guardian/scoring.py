@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from guardian.bundle import Bundle, ModelFile
+from guardian.bundle import Bundle, ModelFile, Scaler
 from guardian.errors import BundleError
 from guardian.tables import F32, I32, Array, Scores, Sequences
 
@@ -32,6 +33,38 @@ def runtime() -> tuple[str, Any]:
     )
 
 
+class Pair:
+    """The two models as they run: scaled sequences in, probabilities and errors out."""
+
+    def __init__(
+        self,
+        scaler: Scaler,
+        autoencoder: ModelFile,
+        classifier: ModelFile,
+        shape: tuple[int, int],
+        classes: int,
+    ) -> None:
+        """Build the interpreters; shape is (T, F).
+
+        Raises BundleError where no runtime is installed or a model does not fit.
+        """
+        self.runtime, interpreter = runtime()
+        self._scaler = scaler
+        self._autoencoder = _Runner(autoencoder, interpreter, shape, shape)
+        self._classifier = _Runner(classifier, interpreter, shape, (classes,))
+        self._chunk = max(autoencoder.batch, classifier.batch)
+
+    def infer(self, x: F32, length: I32) -> Iterator[tuple[slice, F32, F32, F32]]:
+        """Yield, a chunk at a time so that memory is bounded by the models' batch: the rows,
+        probability[m, classes], error[m] of the sequences, error[m, F] of their last steps.
+        """
+        for k in range(0, len(x), self._chunk):
+            part = slice(k, min(k + self._chunk, len(x)))
+            z = self._scaler.apply(x[part], length[part])
+            whole, last = reconstruction_error(z, self._autoencoder(z), length[part])
+            yield part, softmax(self._classifier(z)), whole, last
+
+
 class Scorer:
     """Runs a bundle's models; holds their interpreters, so it belongs to one thread."""
 
@@ -42,14 +75,18 @@ class Scorer:
         its answers differ from the golden ones.
         """
         self.bundle = bundle
-        self.runtime, interpreter = runtime()
-        shape = (bundle.window, len(bundle.features))
-        self._autoencoder = _Runner(bundle.autoencoder, interpreter, shape, shape)
-        self._classifier = _Runner(bundle.classifier, interpreter, shape, (len(bundle.classes),))
+        self._pair = Pair(
+            bundle.scaler,
+            bundle.autoencoder,
+            bundle.classifier,
+            (bundle.window, len(bundle.features)),
+            len(bundle.classes),
+        )
+        self.runtime = self._pair.runtime
         self._check_golden()
 
     def score(self, sequences: Sequences) -> Scores:
-        """Return the scores of m sequences; memory is bounded by the models' batch."""
+        """Return the scores of m sequences, in their order."""
         m = len(sequences)
         scores = Scores(
             anomaly=np.zeros(m, dtype=np.float32),
@@ -58,10 +95,7 @@ class Scorer:
             probability=np.zeros((m, len(self.bundle.classes)), dtype=np.float32),
             error=np.zeros((m, len(self.bundle.features)), dtype=np.float32),
         )
-        step = max(self._autoencoder.batch, self._classifier.batch)
-        for k in range(0, m, step):
-            part = slice(k, k + step)
-            probability, whole, last = self._infer(sequences.x[part], sequences.length[part])
+        for part, probability, whole, last in self._pair.infer(sequences.x, sequences.length):
             scores.anomaly[part] = whole / self.bundle.error_threshold
             scores.probability[part] = probability
             scores.threat[part] = np.clip(1.0 - probability[:, 0], 0.0, 1.0)
@@ -69,27 +103,17 @@ class Scorer:
             scores.error[part] = last
         return scores
 
-    def _infer(self, x: F32, length: I32) -> tuple[F32, F32, F32]:
-        """Return probability[m, classes], error[m] of sequences, error[m, F] of last steps."""
-        z = self.bundle.scaler.apply(x, length)
-        whole, last = reconstruction_error(z, self._autoencoder(z), length)
-        return softmax(self._classifier(z)), whole, last
-
     def _check_golden(self) -> None:
         golden = self.bundle.golden
-        parts = [
-            self._infer(golden.x[k : k + 64], golden.length[k : k + 64])
-            for k in range(0, len(golden.x), 64)
-        ]
-        probability = np.concatenate([p[0] for p in parts])
-        error = np.concatenate([p[1] for p in parts])
-        off = np.abs(probability - golden.probability).max()
-        allowed = ERROR_TOLERANCE * (1.0 + golden.error)
-        if not off <= PROBABILITY_TOLERANCE or not (np.abs(error - golden.error) <= allowed).all():
-            raise BundleError(
-                f"the models of {self.bundle.folder} do not give their golden outputs on "
-                f"{self.runtime}: install the bundle again, or run `make bundle`"
-            )
+        for part, probability, error, _ in self._pair.infer(golden.x, golden.length):
+            off = np.abs(probability - golden.probability[part])
+            slack = ERROR_TOLERANCE * (1.0 + golden.error[part])
+            good = (off <= PROBABILITY_TOLERANCE).all()
+            if not (good and (np.abs(error - golden.error[part]) <= slack).all()):
+                raise BundleError(
+                    f"the models of {self.bundle.folder} do not give their golden outputs on "
+                    f"{self.runtime}: install the bundle again, or run `make bundle`"
+                )
 
 
 class _Runner:

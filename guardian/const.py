@@ -39,6 +39,19 @@ MAX_ADDRESSES_PER_DEVICE = 32
 MAX_NAME = 64
 """Characters of a name learned from the network (DHCP's own limit for a label is 63)."""
 
+MAX_ROUTERS = 16
+"""MACs taken for routers: a home has one to three; a fool may forge more."""
+
+ROUTER_GRACE_S = 600
+"""Seconds after which a known device is no longer believed to be a second router: before that a
+mesh box may just have started, after that it is more likely luring the traffic of others."""
+
+SETTLED_S = 600
+"""Seconds a device must have been seen over before brief visitors are forgotten in its stead."""
+
+MAX_DHCP_PER_STEP = 1_024
+"""DHCP messages of a batch that are searched for a name; a home sends a few an hour."""
+
 # --- features and sequences -----------------------------------------------
 WINDOW_S = 60.0
 """Seconds of a device's short context window."""
@@ -50,6 +63,10 @@ CAP_PAIR_COUNT = 40
 CAP_WINDOW_COUNT = 100
 CAP_AGE_S = 3_600.0
 """Counts and ages are cut here, or a model learns that long series are benign."""
+
+MAX_AMOUNT = 1e12
+"""Bytes or packets of a slice beyond this are taken as this: no home line carries a terabyte in
+a minute, but a damaged log may say so."""
 
 WINDOW_LONG_S = 600.0
 """Seconds of a device's long context window."""

@@ -1,0 +1,65 @@
+"""Small tools on a buffer of frames: gather bytes at many offsets, cut into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from guardian.tables import I64, U8, Array, Frames
+
+
+def rows_at(data: U8, at: Array, width: int) -> U8:
+    """Return uint8[n, width]: the `width` bytes at each offset of int64[n].
+
+    What lies beyond the end of data reads as zero. An overlapping view with a
+    stride of one byte makes this a single gather.
+    """
+    size = len(data)
+    if size < width or (len(at) and int(at.max()) > size - width):
+        return _rows_near_end(data, at, width)
+    view = np.ndarray((size - width + 1,), dtype=f"V{width}", buffer=data, strides=(1,))
+    return view[at].view(np.uint8).reshape(len(at), width)
+
+
+def _rows_near_end(data: U8, at: Array, width: int) -> U8:
+    """rows_at() where some rows reach beyond data: those come from a padded copy of its end."""
+    size = len(data)
+    base = max(0, size - width)
+    padded = np.zeros(size - base + 2 * width, dtype=np.uint8)
+    padded[: size - base] = data[base:]
+    late = at > base
+    rows = np.empty((len(at), width), dtype=np.uint8)
+    rows[late] = rows_at(padded, np.minimum(at[late], size) - base, width)
+    if size >= width:
+        rows[~late] = rows_at(data, at[~late], width)
+    else:
+        rows[~late] = rows_at(padded, at[~late], width)
+    return rows
+
+
+def cut_batches(
+    data: U8,
+    *,
+    start: I64,
+    caplen: I64,
+    wirelen: I64,
+    ts: I64,
+    link: int,
+    now: int,
+    batch: int,
+) -> Iterator[Frames]:
+    """Yield Frames of at most `batch` frames; their clocks run on from `now` and never back."""
+    for low in range(0, len(ts), batch):
+        part = slice(low, low + batch)
+        now = max(now, int(ts[part].max()))
+        yield Frames(
+            data=data,
+            start=start[part],
+            caplen=caplen[part],
+            wirelen=wirelen[part],
+            ts=ts[part],
+            link=link,
+            csum_valid=np.zeros(len(ts[part]), dtype=np.bool_),
+            now=now,
+        )

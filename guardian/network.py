@@ -1,0 +1,168 @@
+"""The network layer of a batch: IPv4 with options, IPv6 with extension headers.
+
+What comes out is one Datagrams table in order of arrival; the transport layer
+is read from it. A later stage may put reassembled datagrams between the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from guardian import checksum
+from guardian.addresses import V4_PREFIX
+from guardian.fates import CUT_SHORT, FRAGMENT, MALFORMED, Batch
+from guardian.frames import rows_at
+from guardian.links import ETH_IP4, ETH_IP6, Links
+from guardian.tables import I64, U8, U64, Array, Bool, Table, col
+
+MAX_EXTENSIONS = 8
+"""IPv6 extension headers walked in one packet; RFC 8200 knows at most seven in sequence."""
+
+HOP_BY_HOP, ROUTING, FRAGMENT_HEADER, AUTHENTICATION, NOTHING, OPTIONS = 0, 43, 44, 51, 59, 60
+
+_IS_EXTENSION = np.zeros(256, dtype=np.bool_)
+_IS_EXTENSION[[HOP_BY_HOP, ROUTING, FRAGMENT_HEADER, AUTHENTICATION, OPTIONS]] = True
+
+
+@dataclass(frozen=True)
+class Datagrams(Table):
+    """Whole IP datagrams, one row each."""
+
+    frame: I64 = col("i8")
+    src: U64 = col("u8", 2)
+    dst: U64 = col("u8", 2)
+    v6: Bool = col("?")
+    proto: U8 = col("u1")
+    net: I64 = col("i8")
+    """Offset of the IP header."""
+    body: I64 = col("i8")
+    """Offset of the transport header, after options and extension headers."""
+    end: I64 = col("i8")
+    """Offset behind the last byte that the IP header claims; may lie beyond what was captured."""
+    judge: Bool = col("?")
+    """Its checksums can be judged: captured whole, and for a destination that we know."""
+    bad_header: Bool = col("?")
+    """The IPv4 header checksum is wrong."""
+
+
+def read(batch: Batch, links: Links, judge: Bool) -> Datagrams:
+    """Read the IP headers of all frames that are alive; `judge` says whose checksums count."""
+    found = [_ip4(batch, links, judge), _ip6(batch, links, judge)]
+    found = [part for part in found if len(part)]
+    if len(found) < 2:
+        return Datagrams.concat(found)
+    both = Datagrams.concat(found)
+    return both.take(np.argsort(both.frame, kind="stable"))
+
+
+def _ip4(batch: Batch, links: Links, judge: Bool) -> Datagrams:
+    rows = batch.alive(np.nonzero(links.kind == ETH_IP4)[0])
+    if not len(rows):
+        return Datagrams.empty()
+    net = links.net[rows]
+    batch.need(rows, net + 20)
+    words = np.ascontiguousarray(rows_at(batch.data, net, 20).view(">u4").T, dtype=np.uint32)
+    header = (words[0] >> 22 & 0x3C).astype(np.int64)
+    length = (words[0] & 0xFFFF).astype(np.int64)
+    room = batch.wire_end[rows] - net
+    # Segmentation offload leaves the length zero: then the frame itself says how long it is.
+    length = np.where(length == 0, room, length)
+    wrong = (words[0] >> 28 != 4) | (header < 20) | (length < header) | (length > room)
+    batch.give_up(rows[wrong], MALFORMED)
+    batch.need(rows, net + header)
+    batch.give_up(rows[words[1] & 0x3FFF != 0], FRAGMENT)
+
+    alive = batch.fate[rows] == 0
+    if not alive.all():
+        rows, net, header, length = rows[alive], net[alive], header[alive], length[alive]
+        words = words[:, alive]
+    low = np.uint64(V4_PREFIX)
+    zero = np.zeros(len(rows), dtype=np.uint64)
+    judge = judge[rows] & (net + length <= batch.cap_end[rows])
+    return Datagrams(
+        frame=rows,
+        src=np.stack([zero, words[3] | low], axis=1),
+        dst=np.stack([zero, words[4] | low], axis=1),
+        v6=np.zeros(len(rows), dtype=np.bool_),
+        proto=(words[2] >> 16 & 0xFF).astype(np.uint8),
+        net=net,
+        body=net + header,
+        end=net + length,
+        judge=judge,
+        bad_header=judge & _bad_header(batch.data, words, net, header),
+    )
+
+
+def _bad_header(data: U8, words: Array, net: I64, header: I64) -> Bool:
+    """Return bool[n]: the IPv4 header's checksum is wrong."""
+    total = checksum.fold(words.sum(axis=0, dtype=np.uint64))
+    longer = np.nonzero(header > 20)[0]
+    if len(longer):
+        total[longer] = checksum.sums(data, net[longer], net[longer] + header[longer])
+    bad: Bool = total != 0xFFFF
+    return bad
+
+
+def _ip6(batch: Batch, links: Links, judge: Bool) -> Datagrams:
+    rows = batch.alive(np.nonzero(links.kind == ETH_IP6)[0])
+    if not len(rows):
+        return Datagrams.empty()
+    net = links.net[rows]
+    batch.need(rows, net + 40)
+    words = rows_at(batch.data, net, 40).view(">u8").astype(np.uint64)
+    first = words[:, 0]
+    payload = (first >> 16 & 0xFFFF).astype(np.int64)
+    proto = (first >> 8 & 0xFF).astype(np.uint8)
+    room = batch.wire_end[rows] - net
+    # A payload length of zero is a jumbogram or a super-frame.
+    length = np.where((payload == 0) & (proto != NOTHING), room, payload + 40)
+    batch.give_up(rows[(first >> 60 != 6) | (length > room)], MALFORMED)
+    end = net + length
+    body = net + 40
+    known = np.ones(len(rows), dtype=np.bool_)
+    _walk_extensions(batch, rows, end, proto=proto, body=body, known=known)
+
+    alive = batch.fate[rows] == 0
+    judge = judge[rows] & (end <= batch.cap_end[rows]) & known
+    return Datagrams(
+        frame=rows,
+        src=words[:, 1:3],
+        dst=words[:, 3:5],
+        v6=np.ones(len(rows), dtype=np.bool_),
+        proto=proto,
+        net=net,
+        body=body,
+        end=end,
+        judge=judge,
+        bad_header=np.zeros(len(rows), dtype=np.bool_),
+    ).take(slice(None) if alive.all() else alive)
+
+
+def _walk_extensions(
+    batch: Batch, rows: I64, end: I64, *, proto: U8, body: I64, known: Bool
+) -> None:
+    """Move proto and body past extension headers, one more of each datagram a round.
+
+    `known` becomes false where a routing header is not yet used up: the checksum is made for
+    its last address.
+    """
+    for _ in range(MAX_EXTENSIONS):
+        here = np.nonzero(_IS_EXTENSION[proto] & (batch.fate[rows] == 0))[0]
+        if not len(here):
+            return
+        at, kind, frame = body[here], proto[here], rows[here]
+        batch.give_up(frame[at + 8 > end[here]], MALFORMED)
+        batch.give_up(frame[at + 8 > batch.cap_end[frame]], CUT_SHORT)
+        head = rows_at(batch.data, at, 8)
+        units = head[:, 1].astype(np.int64)
+        length = np.where(kind == AUTHENTICATION, (units + 2) * 4, (units + 1) * 8)
+        length = np.where(kind == FRAGMENT_HEADER, 8, length)
+        batch.give_up(frame[at + length > end[here]], MALFORMED)
+        part = (kind == FRAGMENT_HEADER) & ((head[:, 2] != 0) | (head[:, 3] & 0xF9 != 0))
+        batch.give_up(frame[part], FRAGMENT)
+        known[here] &= (kind != ROUTING) | (head[:, 3] == 0)
+        proto[here] = head[:, 0]
+        body[here] = at + length
+    batch.give_up(rows[_IS_EXTENSION[proto]], MALFORMED)

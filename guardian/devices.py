@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from guardian import addresses
+from guardian.addresses import Lan
+from guardian.const import (
+    MAX_ADDRESSES_PER_DEVICE,
+    MAX_DEVICES,
+    MAX_DHCP_PER_STEP,
+    NS,
+    SETTLED_S,
+)
+from guardian.incidents import DeviceRef
+from guardian.names import dhcp_name, printable, safe_name
+from guardian.routers import GROUP, NEVER, Address, Routers
+from guardian.sightings import Sighting, Sightings, unspecified
+from guardian.tables import I32, I64, U8, U64, Arps, Array, Bool, Conns, Decoded, Packets
 
 
 @dataclass(frozen=True)
@@ -23,3 +42,374 @@ class Device:
     """The router itself: known, not judged."""
     first_seen: int
     last_seen: int
+
+
+@dataclass
+class _Row:
+    """What the table keeps of a device."""
+
+    key: str
+    mac: int
+    first_seen: int
+    last_seen: int
+    addresses: OrderedDict[Address, None] = field(default_factory=OrderedDict)
+    name: str = ""
+
+
+class DeviceTable:
+    """The home's devices; learns from packets and logs, answers for columns of connections.
+
+    Indices are stable while a device is remembered. At most MAX_DEVICES are; then the one
+    longest unseen goes, of those seen only briefly if there are such, so that invented MACs push
+    out each other and not the home.
+    """
+
+    def __init__(
+        self,
+        lan: Lan,
+        gateway_macs: Iterable[int] = (),
+        gateway_addresses: Sequence[str] = (),
+        names: Mapping[str, str] | None = None,
+        capacity: int = MAX_DEVICES,
+    ) -> None:
+        """gateway_* are of this very machine or known to the user; more routers are learned.
+
+        names has the user's name by device key, MAC or address.
+        """
+        self.evicted: list[int] = []
+        """Indices that the last step() or learn_from_conns() freed: forget them at once."""
+        self.evictions = 0
+        self._lan = lan
+        self._routers = Routers(gateway_macs, gateway_addresses)
+        self._names = {key.lower(): printable(name) for key, name in (names or {}).items()}
+        self._rows: dict[int, _Row] = {}
+        self._free = list(range(capacity - 1, -1, -1))
+        self._first = np.full(capacity, NEVER, dtype=np.int64)
+        self._by_mac: dict[int, int] = {}
+        self._by_key: dict[str, int] = {}
+        self._by_address: dict[Address, int] = {}
+        # Least recently seen first; a device moves once it has been seen for a while.
+        self._brief: OrderedDict[int, None] = OrderedDict()
+        self._settled: OrderedDict[int, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    # --- learning ---------------------------------------------------------
+
+    def step(self, decoded: Decoded) -> None:
+        """Learn from a batch's packets and ARPs."""
+        self.evicted = []
+        p, a = decoded.packets, decoded.arps
+        if not len(p) and not len(a):
+            return
+        local = self._at_home(p.src)
+        self._learn_routers(p, local)
+        mac = np.concatenate([p.src_mac, a.src_mac])
+        src = np.concatenate([p.src, a.src])
+        ts = np.concatenate([p.ts, a.ts])
+        local = np.concatenate([local, self._at_home(a.src)])
+        blank = unspecified(src)
+        # A global IPv6 address joins its MAC once it is clear that the MAC is no router's.
+        joins = np.concatenate([p.v6, np.zeros(len(a), dtype=np.bool_)]) & ~local & ~blank
+        joins &= ~self._lan.multicast(src) & (ts >= self._routers.known_since())
+        joins &= self._routers.since_of(mac) > ts
+        self._learn_own(a)
+        rows = Sightings(mac, src, ts, self._routers.since_of(mac) <= ts, local, blank, joins)
+        self._note(rows.distinct())
+        self._learn_names(p, decoded.data)
+
+    def learn_from_conns(self, conns: Conns) -> None:
+        """Learn from records of a log, which carry no packets: whoever opened or answered.
+
+        Where no MAC is seen, an address ending in .1 or .254 that answers DNS or DHCP counts as
+        the router.
+        """
+        self.evicted = []
+        if not len(conns):
+            return
+        answered = (conns.resp_pkts > 0) | (conns.resp_bytes > 0)
+        serves = answered & (conns.resp_mac == 0) & (conns.proto == 17) & (conns.resp[:, 0] == 0)
+        serves &= np.isin(conns.resp_p, (53, 67)) & self._lan.local(conns.resp)
+        serves &= np.isin(conns.resp[:, 1] & np.uint64(0xFF), (1, 254))
+        for low in np.unique(conns.resp[serves, 1]).tolist():
+            self._routers.add_own((0, low), 0)
+        mac = np.concatenate([conns.orig_mac, conns.resp_mac])
+        address = np.concatenate([conns.orig, conns.resp])
+        ts = np.concatenate([conns.ts, conns.ts])
+        seen = np.concatenate([np.ones(len(conns), dtype=np.bool_), answered])
+        nothing = np.zeros(len(ts), dtype=np.bool_)
+        local = seen & self._at_home(address)
+        routed = self._routers.since_of(mac) <= ts
+        rows = Sightings(mac, address, ts, routed, local, nothing, nothing)
+        self._note(rows.distinct())
+
+    def _at_home(self, address: U64) -> Bool:
+        found: Bool = self._lan.local(address) & self._lan.unicast(address)
+        return found
+
+    def _learn_routers(self, p: Packets, local: Bool) -> None:
+        before = set(self._routers.since)
+        self._routers.learn(p, local, self._lan, self._first_of_mac)
+        for mac in self._routers.since.keys() - before:
+            # What it was called until now are its own addresses, not those behind it.
+            row = self._rows.get(self._by_mac.get(mac, -1))
+            for address in row.addresses if row else ():
+                self._routers.add_own(address, self._routers.since[mac])
+
+    def _first_of_mac(self, mac: int) -> int | None:
+        row = self._rows.get(self._by_mac.get(mac, -1))
+        return row.first_seen if row else None
+
+    def _learn_own(self, a: Arps) -> None:
+        """Note the addresses that routers announce by ARP as their own."""
+        for mac, since in self._routers.since.items():
+            rows = np.flatnonzero((a.src_mac == np.uint64(mac)) & ~unspecified(a.src))
+            _, first = np.unique(a.src[rows, 1], return_index=True)
+            for k in rows[first].tolist():
+                high, low = a.src[k].tolist()
+                self._routers.add_own((high, low), max(since, int(a.ts[k])))
+
+    def _note(self, seen: list[Sighting]) -> None:
+        """Make the devices that are new, in order of their first packet; then touch all."""
+        found = []
+        for one in sorted(seen, key=lambda s: (s.first, s.mac, s.address or (0, 0))):
+            index = self._index_of(one)
+            if index is not None:
+                found.append((one, index, self._rows[index]))
+        for one, index, row in sorted(found, key=lambda f: (f[0].last, f[0].mac, f[1])):
+            # An index may have been freed again by a flood of new devices.
+            if self._rows.get(index) is row:
+                self._touch(index, row, one)
+
+    def _index_of(self, one: Sighting) -> int | None:
+        """Return the device of a (MAC, address), made where it is new."""
+        mac, address = one.mac, one.address
+        if one.routed:
+            if address is not None and not self._routers.is_own(address, one.first):
+                mac = 0
+        elif mac in self._routers.since and address is not None:
+            self._routers.add_own(address, self._routers.since[mac])
+        if mac:
+            index = self._by_mac.get(mac)
+            if index is None and one.creates:
+                index = self._make(addresses.mac_text(mac), mac, one.first)
+            return index
+        if address is None:
+            return None
+        if not one.routed and address in self._by_address:
+            return self._by_address[address]
+        key = "ip:" + addresses.text(*address)
+        index = self._by_key.get(key)
+        return self._make(key, 0, one.first) if index is None else index
+
+    def _make(self, key: str, mac: int, ts: int) -> int:
+        if not self._free:
+            self._evict()
+        index = self._free.pop()
+        self._rows[index] = _Row(key, mac, ts, ts)
+        self._first[index] = ts
+        self._by_key[key] = index
+        if mac:
+            self._by_mac[mac] = index
+        self._brief[index] = None
+        return index
+
+    def _evict(self) -> None:
+        index, _ = (self._brief or self._settled).popitem(last=False)
+        row = self._rows.pop(index)
+        del self._by_key[row.key]
+        if row.mac:
+            del self._by_mac[row.mac]
+        for address in row.addresses:
+            if self._by_address.get(address) == index:
+                del self._by_address[address]
+        self._first[index] = NEVER
+        self._free.append(index)
+        self.evicted.append(index)
+        self.evictions += 1
+
+    def _touch(self, index: int, row: _Row, one: Sighting) -> None:
+        row.first_seen = min(row.first_seen, one.first)
+        self._first[index] = row.first_seen
+        row.last_seen = max(row.last_seen, one.last)
+        if index in self._brief and row.last_seen - row.first_seen >= SETTLED_S * NS:
+            del self._brief[index]
+            self._settled[index] = None
+        (self._brief if index in self._brief else self._settled).move_to_end(index)
+        if one.address is None:
+            return
+        row.addresses[one.address] = None
+        row.addresses.move_to_end(one.address)
+        if not one.routed or not row.mac:
+            self._by_address[one.address] = index
+        while len(row.addresses) > MAX_ADDRESSES_PER_DEVICE:
+            old, _ = row.addresses.popitem(last=False)
+            if self._by_address.get(old) == index:
+                del self._by_address[old]
+
+    def _learn_names(self, p: Packets, data: U8) -> None:
+        """Take the names that DHCP clients give themselves; each names only its own MAC."""
+        rows = np.flatnonzero(
+            (p.proto == 17) & (p.sport == 68) & (p.dport == 67) & (p.src_mac != 0)
+        )
+        for k in rows[:MAX_DHCP_PER_STEP].tolist():
+            mac = int(p.src_mac[k])
+            row = self._rows.get(self._by_mac.get(mac, -1))
+            if row is None or mac in self._routers.since:
+                continue
+            start = int(p.payload_start[k])
+            name = dhcp_name(data[start : start + int(p.payload_cap[k])].tobytes())
+            row.name = name or row.name
+
+    # --- answers ----------------------------------------------------------
+
+    def sides(self, conns: Conns) -> tuple[I32, I32]:
+        """Return int32[n] twice: the home devices that originate and respond, -1 for none.
+
+        None are: what is remote, multicast, broadcast, unspecified without a MAC, unknown, and
+        the router itself. A device that talks to itself counts as the originator alone.
+        """
+        orig = self._side(conns.orig_mac, conns.orig, conns.told)
+        resp = self._side(conns.resp_mac, conns.resp, conns.told)
+        resp[resp == orig] = -1
+        return orig, resp
+
+    def _side(self, mac: U64, address: U64, told: I64) -> I32:
+        """Return int32[n]; only what was known at the moment told counts, whatever the batch."""
+        out = np.full(len(mac), -1, dtype=np.int32)
+        if not len(mac):
+            return out
+        mac = np.where(mac & GROUP != 0, np.uint64(0), mac)
+        blank = unspecified(address)
+        local = self._at_home(address)
+        routed = self._routers.since_of(mac) <= told
+        # A foreign address at a home device's MAC is its global IPv6 address or a forged one:
+        # its own doing either way, once it is clear who the router is.
+        foreign = ~local & self._lan.unicast(address) & (told >= self._routers.known_since())
+        by_mac = (mac != 0) & ~routed & (local | blank | foreign)
+        found, inverse = np.unique(mac[by_mac], return_inverse=True)
+        known = [self._by_mac.get(m, -1) for m in found.tolist()]
+        out[by_mac] = np.array(known, dtype=np.int32)[inverse]
+        rows = np.flatnonzero(local & ((mac == 0) | routed))
+        if len(rows):
+            out[rows] = self._by_addresses(address[rows], routed[rows], told[rows])
+        out[self._first[out] > told] = -1
+        return out
+
+    def _by_addresses(self, address: U64, routed: Bool, told: I64) -> Array:
+        answers: dict[tuple[int, int, bool], tuple[int, int]] = {}
+        out = []
+        for (high, low), behind, ts in zip(
+            address.tolist(), routed.tolist(), told.tolist(), strict=True
+        ):
+            answer = answers.get((high, low, behind))
+            if answer is None:
+                answer = answers[high, low, behind] = self._by_one((high, low), behind)
+            index, own_since = answer
+            out.append(-1 if own_since <= ts else index)
+        return np.array(out, dtype=np.int32)
+
+    def _by_one(self, address: Address, behind: bool) -> tuple[int, int]:
+        """Return (index or -1, since when the address is known as a router's own)."""
+        own = self._routers.own.get(address, int(NEVER))
+        if behind:
+            if self._routers.is_own(address, 0):
+                own = 0
+            return self._by_key.get("ip:" + addresses.text(*address), -1), own
+        return self._by_address.get(address, -1), own
+
+    def device(self, index: int) -> Device:
+        """Return a device as it is known now. Raises KeyError where there is none."""
+        row = self._rows[index]
+        return Device(
+            index=index,
+            key=row.key,
+            mac=addresses.mac_text(row.mac) if row.mac else "",
+            addresses=tuple(addresses.text(*a) for a in row.addresses),
+            name=row.name,
+            gateway=self._is_gateway(row),
+            first_seen=row.first_seen,
+            last_seen=row.last_seen,
+        )
+
+    def devices(self) -> list[Device]:
+        """Return all devices, longest known first."""
+        order = sorted(self._rows, key=lambda index: (self._rows[index].first_seen, index))
+        return [self.device(index) for index in order]
+
+    def key(self, index: int) -> str:
+        """Return a device's stable key; empty where there is no such device."""
+        row = self._rows.get(index)
+        return row.key if row else ""
+
+    def index(self, key: str) -> int:
+        """Return the index of a device key, -1 where it is not known."""
+        return self._by_key.get(key, -1)
+
+    def first_seen(self, index: int) -> int:
+        """Return when a device was first seen, ns. Raises KeyError where there is none."""
+        return self._rows[index].first_seen
+
+    def ref(self, index: int) -> DeviceRef:
+        """Return how an incident names a device: the user's name, the learned one, the address."""
+        row = self._rows[index]
+        mac = addresses.mac_text(row.mac) if row.mac else ""
+        ip = _main_address(list(row.addresses))
+        return DeviceRef(mac=mac, ip=ip, name=self.user_name(index) or row.name or ip or mac)
+
+    def user_name(self, index: int) -> str:
+        """Return the name the user gave by key or address; empty where there is none."""
+        row = self._rows[index]
+        if not self._names:
+            return ""
+        texts = [row.key, *(addresses.text(*a) for a in reversed(row.addresses))]
+        return next((self._names[t] for t in texts if self._names.get(t)), "")
+
+    def set_name(self, key: str, name: str) -> None:
+        """Take the user's name of a device by its key, MAC or address; empty removes it."""
+        self._names[key.lower()] = printable(name)
+
+    def load(self, devices: Iterable[Device]) -> None:
+        """Take devices remembered from an earlier run into an empty table; the latest if many.
+
+        Raises ValueError where a text is no address or MAC.
+        """
+        kept = sorted(devices, key=lambda d: d.last_seen)[-len(self._free) :]
+        for device in sorted(kept, key=lambda d: (d.first_seen, d.key)):
+            mac = addresses.mac_pack(device.mac) if device.mac else 0
+            known = [addresses.pack(text) for text in device.addresses]
+            if device.key in self._by_key:
+                continue
+            index = self._make(device.key, mac, device.first_seen)
+            row = self._rows[index]
+            row.name = safe_name(device.name)
+            for address in [None, *known]:
+                self._touch(
+                    index,
+                    row,
+                    Sighting(mac, address, device.first_seen, device.last_seen, False, False),
+                )
+            if device.gateway:
+                self._routers.add(mac, 0)
+                for address in known:
+                    self._routers.add_own(address, 0)
+        for group in (self._brief, self._settled):
+            for index in sorted(group, key=lambda i: self._rows[i].last_seen):
+                group.move_to_end(index)
+
+    def _is_gateway(self, row: _Row) -> bool:
+        if row.mac:
+            return row.mac in self._routers.since
+        return any(address in self._routers.own for address in row.addresses)
+
+
+def _main_address(known: list[Address]) -> str:
+    """Return the IPv4 address used last, else a routable IPv6 one, else whatever there is."""
+    for high, low in reversed(known):
+        if high == 0 and low >> 32 == 0xFFFF:
+            return addresses.text(high, low)
+    for high, low in reversed(known):
+        if high >> 54 != 0xFE80 >> 6:
+            return addresses.text(high, low)
+    return addresses.text(*known[-1]) if known else ""

@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from guardian.const import MAX_NAME
-from guardian.schema import BUSY_S, COMMANDS, StoreError, make_file, statements
+from guardian.schema import (
+    BUSY_S,
+    COMMANDS,
+    StoreError,
+    make_file,
+    must_exist,
+    no_right,
+    statements,
+)
 
 Kind = Literal["allow", "snooze", "feedback", "name"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -141,13 +149,9 @@ def give(db_path: Path, command: Command) -> None:
     That is the drop-box; a database without one (made by a replay) takes it itself.
     Raises StoreError with a sentence where that is not allowed.
     """
+    must_exist(db_path)
     drop = drop_path(db_path)
     target = drop if drop.exists() else db_path
-    if not target.exists():
-        raise StoreError(
-            f"there is no database at {db_path} yet: start the daemon (guardian run), "
-            "or give a database with --db FILE"
-        )
     try:
         if target is drop:
             db = _open(target)
@@ -163,10 +167,7 @@ def give(db_path: Path, command: Command) -> None:
             db.close()
     except sqlite3.Error as error:
         if not os.access(target, os.W_OK):
-            raise StoreError(
-                f"no right to write {target}: join the group guardian "
-                "(sudo usermod -aG guardian $USER, then log in again) or use sudo"
-            ) from error
+            raise no_right(target, "write") from error
         raise StoreError(f"cannot write {target} ({error}): start the daemon once") from error
 
 

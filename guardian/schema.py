@@ -1,7 +1,7 @@
 """The database's tables: migrations, opening for writing and for reading, the document.
 
-Every statement below is the documentation, too: `python -m guardian.schema` writes
-docs/database.md from the comments, and a test keeps the two equal.
+The comments in the statements are the documentation, too: `python -m guardian.schema
+docs/database.md` writes them there, and a test keeps the two equal.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import re
 import sqlite3
 import stat
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,7 +81,7 @@ CREATE TABLE connections (       -- finished connections, the columns of Zeek's 
   history TEXT NOT NULL,         -- Zeek's
   local_orig INTEGER NOT NULL,   -- 1: the originator is at home
   local_resp INTEGER NOT NULL,   -- 1: the responder is at home
-  duration REAL NOT NULL,        -- s
+  duration REAL NOT NULL,        -- seconds
   orig_bytes INTEGER,            -- payload bytes, empty where Zeek leaves it unset
   resp_bytes INTEGER,            -- payload bytes, empty where Zeek leaves it unset
   missed_bytes INTEGER NOT NULL, -- Zeek's
@@ -167,14 +168,14 @@ CREATE INDEX outbox_waiting ON outbox(seq) WHERE sent IS NULL;
 
 
 def statements(script: str) -> list[str]:
-    """Split a script into its statements."""
+    """Split a script into its statements (a semicolon in a comment ends none)."""
     out, current = [], ""
-    for line in script.splitlines(keepends=True):
-        current += line
-        if ";" in line and sqlite3.complete_statement(current):
+    for part in script.split(";")[:-1]:
+        current += part + ";"
+        if sqlite3.complete_statement(current):
             out.append(current.strip())
             current = ""
-    return [s for s in out if s]
+    return out
 
 
 def make_file(path: Path, mode: int) -> None:
@@ -278,17 +279,34 @@ def migrate(db: sqlite3.Connection, path: Path, migrations: Sequence[str] = MIGR
         db.execute("COMMIT")
 
 
+def must_exist(path: Path) -> None:
+    """Raise StoreError where there is no database, or no right to look."""
+    try:
+        path.stat()
+    except PermissionError as error:
+        raise no_right(path, "read") from error
+    except OSError as error:
+        raise StoreError(
+            f"there is no database at {path} yet: start the daemon (guardian run), "
+            "or give a database with --db FILE"
+        ) from error
+
+
+def no_right(path: Path, what: str) -> StoreError:
+    """Return the error of someone outside the group."""
+    return StoreError(
+        f"no right to {what} {path}: join the group guardian (sudo usermod -aG guardian $USER, "
+        "then log in again) or use sudo"
+    )
+
+
 def open_reader(path: Path) -> sqlite3.Connection:
     """Open the database for reading, while the daemon writes or not.
 
     A member of the group cannot write the folder. While the daemon runs, -wal and -shm are
     there and readable; after a clean stop there is no WAL and the file is read as it lies.
     """
-    if not path.exists():
-        raise StoreError(
-            f"there is no database at {path} yet: start the daemon (guardian run), "
-            "or give a database with --db FILE"
-        )
+    must_exist(path)
     uri = path.absolute().as_uri() + "?mode=ro"
     if not path.with_name(path.name + "-wal").exists() and not os.access(path.parent, os.W_OK):
         uri += "&immutable=1"
@@ -319,14 +337,11 @@ def _check_version(db: sqlite3.Connection, path: Path) -> None:
 
 def _unusable(path: Path, error: Exception) -> StoreError:
     text = _short(error)
-    if isinstance(error, sqlite3.OperationalError) and not os.access(path, os.R_OK):
-        return StoreError(
-            f"no right to read {path}: join the group guardian (sudo usermod -aG guardian $USER, "
-            "then log in again) or use sudo"
-        )
-    if isinstance(error, sqlite3.OperationalError) and "locked" in text:
+    if not os.access(path, os.R_OK):
+        return no_right(path, "read")
+    if "locked" in text:
         return StoreError(f"{path} is locked by another program ({text}): try again when it ended")
-    if isinstance(error, sqlite3.OperationalError):
+    if type(error) is not sqlite3.DatabaseError:
         return StoreError(f"cannot use the database {path} ({text}): check its rights and the disk")
     return StoreError(
         f"{path} is damaged or no database ({text}): move it aside and start again, "
@@ -339,7 +354,7 @@ def _short(error: Exception) -> str:
 
 
 def document() -> str:
-    """Return docs/database.md: what is written by hand there, and the tables from MIGRATIONS."""
+    """Return the tables as Markdown, the generated part of docs/database.md."""
     # sqlite-utils reads back what SQLite made of the scripts; it stays out of the daemon.
     import sqlite_utils  # noqa: PLC0415
 
@@ -368,5 +383,14 @@ def _comments(sql: str) -> dict[str, str]:
     return dict(re.findall(r"^\s*(\w+).*?-- (.*)$", sql, flags=re.MULTILINE))
 
 
+MARK = "<!-- python -m guardian.schema docs/database.md writes what follows -->\n"
+
+
+def main(path: Path) -> None:
+    """Write the tables into the document, below the mark."""
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.partition(MARK)[0] + MARK + "\n" + document(), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    print(document(), end="")
+    main(Path(sys.argv[1]))

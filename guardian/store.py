@@ -18,7 +18,7 @@ from typing import Any
 
 from guardian.commands import MAX_ARGS, Command, DropBox, check, clean_name, drop_path
 from guardian.connrows import COLUMNS, VERDICTS, ConnRows, Scored
-from guardian.const import NS
+from guardian.const import MAX_DEVICES, NS
 from guardian.devices import Device
 from guardian.incidents import (
     DeviceRef,
@@ -164,6 +164,9 @@ class Store:
         self.last_commit = now
         self._conns.committed()
         self._written.update(self._devices)
+        while len(self._written) > MAX_DEVICES:
+            self._known.discard(oldest := next(iter(self._written)))
+            del self._written[oldest]
         self._devices, self._incidents, self._events, self._messages = {}, {}, [], []
 
     def _write_devices(self) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from guardian import checksum, links, network
 from guardian.addresses import V4_PREFIX
 from guardian.fates import ARP, EAPOL, ETHERTYPE, MALFORMED, MPLS, OTHER_ARP, PPPOE, Batch
-from guardian.frames import rows_at
+from guardian.frames import words_at
 from guardian.links import ETH_ARP, ETH_IP4, ETH_IP6, Links
 from guardian.network import Datagrams
 from guardian.tables import I64, Arps, Array, Bool, Decoded, Frames, Packets
@@ -57,20 +57,20 @@ def _arps(batch: Batch, below: Links, frames: Frames) -> Arps:
         return Arps.empty()
     net = below.net[rows]
     batch.need(rows, net + 8)
-    fixed = rows_at(batch.data, net, 8).view(">u2").astype(np.uint16)
-    usual = (fixed[:, 0] == 1) & (fixed[:, 1] == ETH_IP4) & (fixed[:, 2] == 0x0604)
+    fixed = words_at(batch.data, net, 8, ">u2")
+    usual = (fixed[0] == 1) & (fixed[1] == ETH_IP4) & (fixed[2] == 0x0604)
     batch.give_up(rows[~usual], OTHER_ARP)
     batch.need(rows[usual], net[usual] + 28)
     rows = batch.alive(rows)
     batch.give_up(rows, ARP)
-    words: Array = rows_at(batch.data, below.net[rows], 28).view(">u2").astype(np.uint64)
-    source = words[:, 7] << 16 | words[:, 8]
-    target = words[:, 12] << 16 | words[:, 13]
+    words = words_at(batch.data, below.net[rows], 28, ">u2").astype(np.uint64)
+    source = words[7] << 16 | words[8]
+    target = words[12] << 16 | words[13]
     prefix, zero = np.uint64(V4_PREFIX), np.zeros(len(rows), dtype=np.uint64)
     return Arps(
         ts=frames.ts[rows],
-        op=words[:, 3].astype(np.uint16),
-        src_mac=words[:, 4] << 32 | words[:, 5] << 16 | words[:, 6],
+        op=words[3].astype(np.uint16),
+        src_mac=words[4] << 32 | words[5] << 16 | words[6],
         src=np.stack([zero, source | prefix], axis=1),
         dst=np.stack([zero, target | prefix], axis=1),
     )
@@ -123,7 +123,7 @@ def _transport(batch: Batch, ip: Datagrams) -> tuple[Datagrams, Array, I64, I64]
     upto = ip.body + least
     batch.give_up(ip.frame[upto > ip.end], MALFORMED)
     batch.need(ip.frame, upto)
-    words = np.ascontiguousarray(rows_at(batch.data, ip.body, 20).view(">u4").T, dtype=np.uint32)
+    words = words_at(batch.data, ip.body, 20, ">u4")
     tcp, udp = ip.proto == TCP, ip.proto == UDP
     room = ip.end - ip.body
     header = np.where(tcp, words[3] >> 28 << 2, least).astype(np.int64)

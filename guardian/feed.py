@@ -52,7 +52,7 @@ def opened(path: str | Path) -> Iterator[io.BufferedReader]:
             raise InputError(f"{name} is a folder: name the captures or logs in it")
         if stat.S_ISFIFO(mode):
             raise InputError(f"{name} is a pipe: give it as standard input, with `- < {name}`")
-        stream = io.BufferedReader(io.FileIO(path), PEEK_BYTES)
+        stream = cast("io.BufferedReader", io.BufferedReader(io.FileIO(path), PEEK_BYTES))
     except FileNotFoundError:
         raise InputError(f"{name} does not exist: check the name") from None
     except (OSError, ValueError) as error:

@@ -22,6 +22,15 @@ def rows_at(data: U8, at: Array, width: int) -> U8:
     return view[at].view(np.uint8).reshape(len(at), width)
 
 
+def words_at(data: U8, at: Array, width: int, kind: str) -> Array:
+    """Return the bytes of rows_at() as words: [width / size of a word, n], in native order.
+
+    `kind` is the dtype they have in data, such as `>u4`.
+    """
+    words = rows_at(data, at, width).view(kind).T
+    return np.ascontiguousarray(words, dtype=words.dtype.newbyteorder("="))
+
+
 def _rows_near_end(data: U8, at: Array, width: int) -> U8:
     """rows_at() where some rows reach beyond data: those come from a padded copy of its end."""
     size = len(data)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from guardian.fates import ETHERTYPE, LINK_TYPE, LLC, MALFORMED, Batch
-from guardian.frames import rows_at
+from guardian.frames import rows_at, words_at
 from guardian.tables import I64, U16, U64, Array
 
 ETH_IP4, ETH_IP6, ETH_ARP = 0x0800, 0x86DD, 0x0806
@@ -51,8 +51,7 @@ def _links(batch: Batch, length: int) -> Links:
 
 
 def _ethernet(batch: Batch) -> Links:
-    words: Array = rows_at(batch.data, batch.start, 16).view(">u8").astype(np.uint64)
-    first, second = words[:, 0], words[:, 1]
+    first, second = words_at(batch.data, batch.start, 16, ">u8")
     batch.need(np.arange(len(batch.start)), batch.start + 14)
     links = Links(
         net=batch.start + 14,
@@ -74,7 +73,7 @@ def _untag(batch: Batch, links: Links) -> None:
             return
         at = links.net[rows]
         batch.need(rows, at + 4)
-        links.kind[rows] = rows_at(batch.data, at, 4).view(">u2")[:, 1]
+        links.kind[rows] = words_at(batch.data, at, 4, ">u2")[1]
         links.net[rows] = at + 4
 
 
@@ -84,10 +83,10 @@ def _open_llc(batch: Batch, links: Links) -> None:
     if not len(rows):
         return
     at = links.net[rows]
-    words = rows_at(batch.data, at, 8).view(">u4").astype(np.uint32)
-    snap = (words[:, 0] == _SNAP) & (words[:, 1] >> 16 == 0) & (at + 8 <= batch.cap_end[rows])
+    words = words_at(batch.data, at, 8, ">u4")
+    snap = (words[0] == _SNAP) & (words[1] >> 16 == 0) & (at + 8 <= batch.cap_end[rows])
     batch.give_up(rows[~snap], LLC)
-    links.kind[rows[snap]] = words[snap, 1] & 0xFFFF
+    links.kind[rows[snap]] = words[1, snap] & 0xFFFF
     links.net[rows[snap]] = at[snap] + 8
 
 
@@ -101,19 +100,19 @@ def _cooked2(batch: Batch) -> Links:
 
 
 def _cooked_as(batch: Batch, length: int, address: int, address_length: int, kind: int) -> Links:
-    head: Array = rows_at(batch.data, batch.start, length)
+    head = words_at(batch.data, batch.start, length, "u1")
     batch.need(np.arange(len(batch.start)), batch.start + length)
     links = _links(batch, length)
-    mac: Array = np.zeros(len(head), dtype=np.uint64)
+    mac: Array = np.zeros(len(batch.start), dtype=np.uint64)
     for i in range(6):
-        mac = mac << 8 | head[:, address + i]
+        mac = mac << 8 | head[address + i]
     # A version 1 header has a 16-bit length of the address: 6 has its high byte zero.
-    has_mac = head[:, address_length + (length == 16)] == 6
+    has_mac = head[address_length + (length == 16)] == 6
     if length == 16:
-        has_mac &= head[:, address_length] == 0
+        has_mac &= head[address_length] == 0
     links = Links(
         net=links.net,
-        kind=head[:, kind].astype(np.uint16) << 8 | head[:, kind + 1],
+        kind=head[kind].astype(np.uint16) << 8 | head[kind + 1],
         src_mac=np.where(has_mac, mac, 0),
         dst_mac=links.dst_mac,
     )
@@ -147,8 +146,8 @@ def _loopback(batch: Batch) -> Links:
     """A protocol family of the capturing system, in its byte order or the network's."""
     links = _links(batch, 4)
     batch.need(np.arange(len(batch.start)), batch.start + 4)
-    big = rows_at(batch.data, batch.start, 4).view(">u4")[:, 0].astype(np.uint32)
-    family: Array = np.where(big > 0xFFFF, big.byteswap(), big)
+    big = words_at(batch.data, batch.start, 4, ">u4")[0]
+    family = np.where(big > 0xFFFF, big.byteswap(), big)
     links.kind[family == 2] = ETH_IP4
     links.kind[(family == 24) | (family == 28) | (family == 30) | (family == 10)] = ETH_IP6
     batch.give_up(np.nonzero(links.kind == 0)[0], ETHERTYPE)

@@ -13,7 +13,7 @@ import numpy as np
 from guardian import checksum
 from guardian.addresses import V4_PREFIX
 from guardian.fates import CUT_SHORT, FRAGMENT, MALFORMED, Batch
-from guardian.frames import rows_at
+from guardian.frames import words_at
 from guardian.links import ETH_IP4, ETH_IP6, Links
 from guardian.tables import I64, U8, U64, Array, Bool, Table, col
 
@@ -63,7 +63,7 @@ def _ip4(batch: Batch, links: Links, judge: Bool) -> Datagrams:
         return Datagrams.empty()
     net = links.net[rows]
     batch.need(rows, net + 20)
-    words = np.ascontiguousarray(rows_at(batch.data, net, 20).view(">u4").T, dtype=np.uint32)
+    words = words_at(batch.data, net, 20, ">u4")
     header = (words[0] >> 22 & 0x3C).astype(np.int64)
     length = (words[0] & 0xFFFF).astype(np.int64)
     room = batch.wire_end[rows] - net
@@ -111,8 +111,8 @@ def _ip6(batch: Batch, links: Links, judge: Bool) -> Datagrams:
         return Datagrams.empty()
     net = links.net[rows]
     batch.need(rows, net + 40)
-    words = rows_at(batch.data, net, 40).view(">u8").astype(np.uint64)
-    first = words[:, 0]
+    words = words_at(batch.data, net, 40, ">u8")
+    first = words[0]
     payload = (first >> 16 & 0xFFFF).astype(np.int64)
     proto = (first >> 8 & 0xFF).astype(np.uint8)
     room = batch.wire_end[rows] - net
@@ -128,8 +128,8 @@ def _ip6(batch: Batch, links: Links, judge: Bool) -> Datagrams:
     judge = judge[rows] & (end <= batch.cap_end[rows]) & known
     return Datagrams(
         frame=rows,
-        src=words[:, 1:3],
-        dst=words[:, 3:5],
+        src=words[1:3].T,
+        dst=words[3:5].T,
         v6=np.ones(len(rows), dtype=np.bool_),
         proto=proto,
         net=net,
@@ -155,14 +155,14 @@ def _walk_extensions(
         at, kind, frame = body[here], proto[here], rows[here]
         batch.give_up(frame[at + 8 > end[here]], MALFORMED)
         batch.give_up(frame[at + 8 > batch.cap_end[frame]], CUT_SHORT)
-        head = rows_at(batch.data, at, 8)
-        units = head[:, 1].astype(np.int64)
+        head = words_at(batch.data, at, 8, "u1")
+        units = head[1].astype(np.int64)
         length = np.where(kind == AUTHENTICATION, (units + 2) * 4, (units + 1) * 8)
         length = np.where(kind == FRAGMENT_HEADER, 8, length)
         batch.give_up(frame[at + length > end[here]], MALFORMED)
-        part = (kind == FRAGMENT_HEADER) & ((head[:, 2] != 0) | (head[:, 3] & 0xF9 != 0))
+        part = (kind == FRAGMENT_HEADER) & ((head[2] != 0) | (head[3] & 0xF9 != 0))
         batch.give_up(frame[part], FRAGMENT)
-        known[here] &= (kind != ROUTING) | (head[:, 3] == 0)
-        proto[here] = head[:, 0]
+        known[here] &= (kind != ROUTING) | (head[3] == 0)
+        proto[here] = head[0]
         body[here] = at + length
     batch.give_up(rows[_IS_EXTENSION[proto]], MALFORMED)

@@ -17,7 +17,9 @@ _STATE = {name: index for index, name in enumerate(CONN_STATES)}
 _OPENED = np.array([_STATE[s] for s in ("S1", "SF", "S2", "S3", "RSTO", "RSTR")])
 """TCP states of a connection that was established: S1 until it ends."""
 _CLOSED = np.array([_STATE[s] for s in ("SF", "REJ", "RSTO", "RSTR", "RSTOS0", "RSTRH")])
-"""TCP states that end a connection at its last packet."""
+"""TCP states of a connection that is over, and is told so after _CLOSE."""
+_CLOSE = 5.0
+"""Seconds that a closed connection waits for stragglers, as in tcp.py."""
 _ENDINGS = np.frombuffer(b"FfRr", dtype=np.uint8)
 
 
@@ -31,8 +33,8 @@ def cut(records: Conns) -> tuple[Conns, I64]:
     and sum exactly to the record. A slice without packets is not made; every record has one.
 
     Until its last slice, a TCP connection that was established is S1 and its history has no end.
-    `told` is the slice's boundary, as for packets; for a TCP connection that closed before it,
-    the last packet. The slices come in the order of (told, uid).
+    `told` is the slice's boundary, as for packets, or the end of a closed TCP connection if that
+    is earlier. The slices come in the order of (told, uid).
     """
     n = len(records)
     count = np.ones(n, dtype=np.int64)
@@ -164,9 +166,9 @@ def _so_far(out: Conns, going: Bool) -> None:
 
 
 def _tell(out: Conns, bound: F64, last: Bool, duration: F64) -> None:
-    """Set told: the boundary, or the last packet of a TCP connection that closed before it."""
+    """Set told: the boundary, or the end of a TCP connection that closed before it."""
     closed = last & (out.proto == _TCP) & np.isin(out.conn_state, _CLOSED)
-    at = np.where(closed, np.minimum(duration, bound), bound)
+    at = np.where(closed, np.minimum(duration + _CLOSE, bound), bound)
     # Under the cap of slices the last one may end long after its boundary.
     at = np.where(last, np.maximum(at, duration), at)
     out.told[:] = out.ts + np.rint(at * NS).astype(np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -103,13 +103,20 @@ class DeviceTable:
         p, a = decoded.packets, decoded.arps
         if not len(p) and not len(a):
             return
-        local = self._at_home(p.src)
-        self._learn_routers(p, local)
         mac = np.concatenate([p.src_mac, a.src_mac])
         src = np.concatenate([p.src, a.src])
         ts = np.concatenate([p.ts, a.ts])
-        local = np.concatenate([local, self._at_home(a.src)])
+        local = self._at_home(src)
         blank = unspecified(src)
+
+        def first_seen(mac_: int) -> int | None:
+            known = self._rows.get(self._by_mac.get(mac_, -1))
+            if known is not None:
+                return known.first_seen
+            here = ts[(mac == np.uint64(mac_)) & (local | blank)]
+            return int(here.min()) if len(here) else None
+
+        self._learn_routers(p, local[: len(p)], first_seen)
         # A global IPv6 address joins its MAC once it is clear that the MAC is no router's.
         joins = np.concatenate([p.v6, np.zeros(len(a), dtype=np.bool_)]) & ~local & ~blank
         joins &= ~self._lan.multicast(src) & (ts >= self._routers.known_since())
@@ -148,18 +155,16 @@ class DeviceTable:
         found: Bool = self._lan.local(address) & self._lan.unicast(address)
         return found
 
-    def _learn_routers(self, p: Packets, local: Bool) -> None:
+    def _learn_routers(
+        self, p: Packets, local: Bool, first_seen: Callable[[int], int | None]
+    ) -> None:
         before = set(self._routers.since)
-        self._routers.learn(p, local, self._lan, self._first_of_mac)
+        self._routers.learn(p, local, self._lan, first_seen)
         for mac in self._routers.since.keys() - before:
             # What it was called until now are its own addresses, not those behind it.
             row = self._rows.get(self._by_mac.get(mac, -1))
             for address in row.addresses if row else ():
                 self._routers.add_own(address, self._routers.since[mac])
-
-    def _first_of_mac(self, mac: int) -> int | None:
-        row = self._rows.get(self._by_mac.get(mac, -1))
-        return row.first_seen if row else None
 
     def _learn_own(self, a: Arps) -> None:
         """Note the addresses that routers announce by ARP as their own."""

@@ -81,7 +81,7 @@ class Routers:
         """Learn routers from a batch.
 
         local is bool[n], whether each packet's source is at home; first_seen tells since when a
-        MAC is a known device.
+        MAC is a known device, this batch included, None where it is none.
         """
         unknown = self.since_of(packets.dst_mac) == NEVER
         rows = np.flatnonzero(
@@ -96,30 +96,15 @@ class Routers:
             out &= ~_UNROUTED.contains(packets.src[rows])
             rows = rows[out]
         for mac, ts in _first(packets.dst_mac, packets.ts, rows):
-            if mac and self._credible(mac, ts, packets, local, first_seen):
+            # The first one is believed, another only if it is as new as its role.
+            first = ts if self.known_since() > ts else first_seen(mac)
+            if mac and ts - (ts if first is None else first) <= ROUTER_GRACE_S * NS:
                 self.add(mac, ts)
         if not self.since:
             advert = (packets.proto == 58) & (packets.sport == _ROUTER_ADVERTISEMENT)
             for mac, ts in _first(packets.src_mac, packets.ts, np.flatnonzero(advert))[:1]:
                 self.add(mac, ts)
         self._learn_servers(packets, local)
-
-    def _credible(
-        self,
-        mac: int,
-        ts: int,
-        packets: Packets,
-        local: Bool,
-        first_seen: Callable[[int], int | None],
-    ) -> bool:
-        """Tell whether a next hop may be a router: the first one, or one as new as its role."""
-        if self.known_since() > ts:
-            return True
-        first = first_seen(mac)
-        if first is None:
-            own = packets.ts[local & (packets.src_mac == np.uint64(mac))]
-            first = int(own.min()) if len(own) else ts
-        return ts - first <= ROUTER_GRACE_S * NS
 
     def _learn_servers(self, packets: Packets, local: Bool) -> None:
         """Note local addresses at a router's MAC that answer DHCP or DNS: the router's own."""

@@ -1,0 +1,68 @@
+"""Homes to learn from: every one different, none of them the demo's or the tests'."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+from guardian.simulate.scenario import INFECTIONS, KINDS, DeviceSpec, Infection, Scenario
+
+EPOCH = 1_600_000_000
+"""Training homes live in the three years after September 2020; demo and tests later."""
+
+LENGTHS_H = ((2.0, 6.0, 0.35), (6.0, 16.0, 0.4), (16.0, 30.0, 0.2), (40.0, 72.0, 0.05))
+"""(from, to, share): mostly some hours; a few long series, which have few devices."""
+
+
+def training_homes(n: int, seed: int = 1) -> Iterator[Scenario]:
+    """Yield n homes: three to seven kinds of devices, vendors A and B, quiet or infected.
+
+    About a third stay quiet; of the others each has one to three infections. Some devices
+    come new into the home, some load firmware.
+    """
+    for number in range(n):
+        yield _home(Random(f"train/{seed}/{number}"), number, seed)
+
+
+def _home(rng: Random, number: int, seed: int) -> Scenario:
+    low, high, _ = rng.choices(LENGTHS_H, [share for _, _, share in LENGTHS_H])[0]
+    hours = rng.uniform(low, high)
+    long = hours > 30
+    kinds = rng.sample(KINDS, rng.randint(2, 4) if long else rng.randint(3, 7))
+    kinds += rng.choices(kinds, k=rng.randint(0, 2))
+    devices = tuple(_device(rng, kind, i, hours) for i, kind in enumerate(kinds))
+    infections: tuple[Infection, ...] = ()
+    if rng.random() < 0.67:
+        infections = tuple(
+            _infection(rng, devices, hours, number + i) for i in range(rng.randint(1, 3))
+        )
+    third = rng.choice(("192.168.0", "192.168.2", "192.168.50", "192.168.178", "10.0.0", "10.7.1",
+                        "172.16.4"))  # fmt: skip
+    return Scenario(
+        name=f"home-{seed}-{number}",
+        seed=rng.getrandbits(48) | 1 << 48,
+        start=EPOCH + rng.randrange(3 * 365 * 86_400),
+        hours=hours,
+        devices=devices,
+        infections=infections,
+        lan=f"{third}.0/24",
+        profile="train",
+        utc_offset_h=float(rng.randint(-8, 9)),
+    )
+
+
+def _device(rng: Random, kind: str, number: int, hours: float) -> DeviceSpec:
+    joins = rng.uniform(0, hours * 3600 * 0.8) if rng.random() < 0.25 else None
+    updates = rng.uniform(joins or 0, hours * 3600) if rng.random() < 0.2 else None
+    return DeviceSpec(kind, f"{kind}-{number}", rng.choice("AB"), joins, updates)
+
+
+def _infection(
+    rng: Random, devices: tuple[DeviceSpec, ...], hours: float, number: int
+) -> Infection:
+    """Take the kinds in turn, so that few homes have them all; start at any time, even early."""
+    victim = rng.choice(devices)
+    at = rng.uniform(0.02, 0.95) * hours * 3600
+    if victim.joins is not None:
+        at = max(at, victim.joins + rng.uniform(30, 3_600))
+    return Infection(INFECTIONS[number % len(INFECTIONS)], victim.name, at)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, Literal, cast
 
 from guardian.addresses import Lan
 from guardian.const import BATCH_ROWS, MAX_LINE_BYTES
@@ -36,6 +36,8 @@ _ALIASES = {
     "detailedlabel": "detailed-label", "detailed_label": "detailed-label",
 }  # fmt: skip
 _UNSET = ("", "-", "(empty)")
+_MAGIC = 64
+"""Zero bytes among so many first ones are a capture's; later ones are a crash's, in a log."""
 _HEAD_BYTES = 8_192
 """Enough of a file to tell its form."""
 
@@ -58,7 +60,7 @@ def sniff(head: bytes) -> Form | None:
 
     A few kilobytes are enough; the first line that is no comment decides.
     """
-    if b"\0" in head:
+    if b"\0" in head[:_MAGIC]:
         return None
     text = head.decode("utf-8-sig", "replace")
     lines = [line.lstrip() for line in text.splitlines() if line.strip()]
@@ -101,7 +103,7 @@ def read(path: Path | str, lan: Lan | None = None) -> Iterator[LogBatch]:
 
 
 @contextmanager
-def _opened(path: Path | str, name: str) -> Iterator[io.BufferedReader]:
+def _opened(path: Path | str, name: str) -> Iterator[io.BufferedIOBase]:
     """Open a file or standard input, unpacked if it begins as gzip does."""
     try:
         raw = sys.stdin.buffer if str(path) == "-" else Path(path).open("rb")  # noqa: SIM115
@@ -111,8 +113,7 @@ def _opened(path: Path | str, name: str) -> Iterator[io.BufferedReader]:
     try:
         plain = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(cast(Any, raw))
         if plain.peek(2)[:2] == b"\x1f\x8b":
-            unpacked = gzip.GzipFile(fileobj=plain)
-            yield io.BufferedReader(cast(Any, unpacked), 1 << 16)
+            yield gzip.GzipFile(fileobj=plain)
         else:
             yield plain
     except OSError as error:
@@ -126,7 +127,7 @@ def _damaged(name: str) -> InputError:
     return InputError(f"{name} is cut or damaged: what came before was read; get it whole again")
 
 
-def _head(stream: io.BufferedReader, name: str) -> bytes:
+def _head(stream: io.BufferedIOBase, name: str) -> bytes:
     """Return the first bytes; where damage comes before their end, those that can be had."""
     head = b""
     try:
@@ -138,7 +139,7 @@ def _head(stream: io.BufferedReader, name: str) -> bytes:
     return head
 
 
-def _lines(head: bytes, stream: BinaryIO, name: str) -> Iterator[str]:
+def _lines(head: bytes, stream: io.BufferedIOBase, name: str) -> Iterator[str]:
     """Yield the lines of head and stream without their ends; an overlong one as a broken row."""
     ready = head.splitlines(keepends=True)
     begun = ready.pop() if ready and not ready[-1].endswith(b"\n") else b""

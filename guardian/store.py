@@ -39,8 +39,8 @@ log = logging.getLogger("guardian.store")
 
 DEFAULT_PATH = Path("/var/lib/guardian/guardian.db")
 
-COMMIT_NS = 5 * NS
-"""Plain rows are written this often: at most so much is lost by a power cut, and an SD card
+COMMIT_S = 5.0
+"""Seconds. Plain rows are written so often: at most this is lost by a power cut, and an SD card
 gets one write in place of hundreds. An incident is written at once."""
 
 SEEN_NS = 60 * NS
@@ -55,13 +55,22 @@ def default_path() -> Path:
 class Store:
     """The database, opened for writing. Close it; then the next start knows it ended well."""
 
-    def __init__(self, path: Path, *, drop_box: bool = False, commit_ns: int = COMMIT_NS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        drop_box: bool = False,
+        commit_s: float = COMMIT_S,
+        connections_days: float = 30,
+        incidents_days: float = 365,
+    ) -> None:
         """Open or create the database at `path`.
 
         `drop_box` makes the file beside it in which the group leaves commands (the daemon's
         business; a replay needs none). Raises StoreError with a sentence.
         """
         self.path = path
+        self.keep = Retention(connections_days, incidents_days)
         self._db = open_writer(path)
         self._drop: DropBox | None = None
         try:
@@ -85,8 +94,8 @@ class Store:
             raise
         self.bundle = ""
         """Digest of the models at work, written into incidents; see add_bundle."""
-        self._commit_ns = commit_ns
-        self._tried = 0
+        self._commit_ns = int(commit_s * NS)
+        self._tried = self._now = 0
         self._failing = False
         self._urgent = False
         self._conns = ConnRows()
@@ -114,8 +123,9 @@ class Store:
         the changed ones. `messages` are what the hub shall get for `events`: they are committed
         in the same transaction, and at once where an incident opened, escalated or closed.
         Send nothing that is not committed: take it from the outbox. `now` is ns.
-        Raises StoreError where writing fails; all is kept and tried again COMMIT_NS later.
+        Raises StoreError where writing fails; all is kept and tried again COMMIT_S later.
         """
+        self._now = now
         for device in devices:
             self._device(device)
         self._conns.add(records, scored, self._known)
@@ -335,10 +345,16 @@ class Store:
 
     # --- upkeep --------------------------------------------------------------
 
-    def prune(self, now: int, keep: Retention | None = None) -> int:
+    def prune(self, now: int) -> int:
         """Delete some outdated rows (see retention.prune); return how many. `now`: wall clock."""
         with self._errors():
-            return prune(self._db, now, keep or Retention())
+            return prune(self._db, now, self.keep)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close(self._now)
 
     def close(self, now: int) -> None:
         """Write what waits and close the database; the drop-box stays."""

@@ -538,8 +538,9 @@ def test_retention(store: Store, path: Path) -> None:
     assert {r["id"] for r in rows(path, "SELECT id FROM incidents")} == {"open", "new"}
     assert {r[0] for r in rows(path, "SELECT incident FROM incident_events")} == {"open", "new"}
     assert {r["key"] for r in rows(path, "SELECT key FROM devices")} == {MAC, named.key}
-    assert store.prune(NOW, retention.Retention(connections=0)) == 0
-    assert store.prune(NOW + 2, retention.Retention(connections=0)) == 2
+    store.keep = retention.Retention(connections=0)
+    assert store.prune(NOW) == 0
+    assert store.prune(NOW + 2) == 2
 
 
 def test_retention_gives_the_disk_back(

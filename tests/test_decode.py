@@ -1,0 +1,462 @@
+"""decode(): equal to a slow twin on anything, and right on packets made by hand."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guardian import capture
+from guardian.addresses import text
+from guardian.decode import decode
+from guardian.fates import KINDS
+from guardian.tables import Decoded, Frames
+from tests import wire
+from tests.twins import decode as twin
+
+LINKS = (1, 0, 108, 12, 14, 101, 113, 228, 229, 276, 105)
+COLUMNS = (
+    "ts", "frame", "src_mac", "dst_mac", "src", "dst", "v6", "proto", "sport", "dport", "ip_len",
+    "payload_len", "payload_start", "payload_cap", "flags", "seq", "ack", "window", "bad_csum",
+    "icmp_id",
+)  # fmt: skip
+
+
+def twin_of(frames: Frames, ignore_checksums: bool = False) -> twin.Result:
+    rows = [
+        (int(ts), frames.data[start : start + caplen].tobytes(), int(wirelen), bool(valid))
+        for ts, start, caplen, wirelen, valid in zip(
+            frames.ts, frames.start, frames.caplen, frames.wirelen, frames.csum_valid, strict=True
+        )
+    ]
+    return twin.decode(frames.link, rows, ignore_checksums)
+
+
+def table_rows(table: Any, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    columns = {name: getattr(table, name).tolist() for name in names}
+    for name in ("src", "dst"):
+        columns[name] = [tuple(pair) for pair in columns[name]]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def check_against_twin(frames: Frames, ignore_checksums: bool = False) -> Decoded:
+    """Every column equals the twin's, and every frame has exactly one fate."""
+    fast = decode(frames, ignore_checksums)
+    slow = twin_of(frames, ignore_checksums)
+    rows = table_rows(fast.packets, COLUMNS)
+    for row in rows:
+        row["payload_start"] -= int(frames.start[row["frame"]])
+    assert rows == [{name: row[name] for name in COLUMNS} for row in slow.packets]
+    names = ("ts", "op", "src_mac", "src", "dst")
+    assert table_rows(fast.arps, names) == [{n: row[n] for n in names} for row in slow.arps]
+    assert fast.not_understood == slow.not_understood
+    assert fast.malformed == slow.malformed
+    assert set(fast.not_understood) <= set(KINDS)
+    others = sum(fast.not_understood.values()) + fast.malformed
+    assert len(fast.packets) + len(fast.arps) + others == len(frames)
+    return fast
+
+
+# --- anything at all ----------------------------------------------------------
+
+
+def some_bytes(chance: Random, most: int) -> bytes:
+    return chance.randbytes(chance.randrange(most + 1))
+
+
+def some_ip(chance: Random) -> tuple[bytes, int]:
+    """An IP packet of any kind, and its ethertype."""
+    v6 = chance.random() < 0.4
+    src, dst = (chance.randbytes(16 if v6 else 4) for _ in range(2))
+    payload = some_bytes(chance, 40)
+    kind = chance.randrange(5)
+    proto = (6, 17, 58 if v6 else 1, chance.randrange(256), 6)[kind]
+    if kind == 0:
+        options = bytes(4 * chance.randrange(4))
+        body = wire.tcp(payload, src, dst, flags=chance.randrange(256), options=options)
+    elif kind == 1:
+        body = wire.udp(payload, src, dst)
+        if chance.random() < 0.3:
+            body = body[:6] + b"\0\0" + body[8:]
+    elif kind == 2:
+        echo = chance.choice([0, 3, 8, 128, 129, 135])
+        body = wire.icmp6(echo, 9, payload, src, dst) if v6 else wire.icmp(echo, 1, 9, payload)
+    else:
+        body = payload
+    if not v6:
+        part = chance.choice([0, 0, 0, 0x4000, 0x2000, 3])
+        options = bytes(4 * chance.choice([0, 0, 0, 1, 10]))
+        return wire.ip4(body, proto, src, dst, options=options, part=part), 0x0800
+    extensions, first = b"", proto
+    for _ in range(chance.choice([0, 0, 0, 1, 2, 9])):
+        extension = chance.choice([0, 43, 44, 51, 60])
+        units = 0 if extension == 44 else chance.randrange(3)
+        size = {44: 8, 51: units * 4 + 8}.get(extension, units * 8 + 8)
+        piece = bytes([first, units]) + bytes(6)
+        if chance.random() < 0.2:
+            piece = piece[:2] + chance.randbytes(2) + piece[4:]
+        extensions = piece.ljust(size, b"\0") + extensions
+        first = extension
+    return wire.ip6(body, first, src, dst, extensions), 0x86DD
+
+
+def some_frame(chance: Random, link: int) -> bytes:
+    """A frame of a link type, mostly sound, then perhaps damaged."""
+    body, kind = some_ip(chance)
+    if chance.random() < 0.1:
+        body, kind = wire.arp(chance.randrange(4)), 0x0806
+    if chance.random() < 0.1:
+        kind = chance.choice([0x888E, 0x8864, 0x8847, 0x1234, 60, 4])
+    if chance.random() < 0.2:
+        for _ in range(chance.choice([1, 2, 4, 5])):
+            body = struct.pack(">HH", 3, kind) + body
+            kind = chance.choice([0x8100, 0x88A8])
+    if chance.random() < 0.1:
+        body = b"\xaa\xaa\x03\0\0\0" + struct.pack(">H", kind) + body
+        kind = len(body)
+    return damage(chance, some_link(chance, link, body, kind))
+
+
+def some_link(chance: Random, link: int, body: bytes, kind: int) -> bytes:
+    if link == 1:
+        return wire.ether(body, kind) + bytes(chance.choice([0, 0, 6]))
+    if link == 113:
+        return wire.cooked(body, kind)
+    if link == 276:
+        return wire.cooked2(body, kind)
+    if link in (0, 108):
+        family = chance.choice([2, 2, 24, 28, 30, 10, 7])
+        return struct.pack(chance.choice("<>") + "I", family) + body
+    return body
+
+
+def damage(chance: Random, frame: bytes) -> bytes:
+    damaged = bytearray(frame)
+    if chance.random() < 0.4:
+        for _ in range(chance.choice([1, 1, 1, 5])):
+            # Mostly in the headers, where it hurts.
+            at = chance.randrange(min(len(damaged), chance.choice([20, 60, 200])))
+            damaged[at] = chance.randrange(256)
+    if chance.random() < 0.3:
+        del damaged[chance.randrange(len(damaged) + 1) :]
+    if chance.random() < 0.05:
+        damaged = bytearray(some_bytes(chance, 80))
+    return bytes(damaged)
+
+
+@settings(max_examples=600)
+@given(chance=st.randoms(use_true_random=False), link=st.sampled_from(LINKS))
+def test_equals_the_twin_on_any_frames(chance: Random, link: int) -> None:
+    pieces = [some_frame(chance, link) for _ in range(chance.randrange(1, 12))]
+    wirelens = [len(piece) + chance.choice([0, 0, 0, 4, 100, -1, -30]) for piece in pieces]
+    wirelens = [max(0, wirelen) for wirelen in wirelens]
+    gaps = [some_bytes(chance, 5) for _ in pieces]
+    tail = some_bytes(chance, 3) if chance.random() < 0.5 else bytes(64)
+    ignore, valid = chance.random() < 0.2, chance.random() < 0.1
+    frames = wire.frames_of(pieces, link, wirelens=wirelens, gaps=gaps, tail=tail, csum_valid=valid)
+    first = check_against_twin(frames, ignore)
+
+    # What lies between the frames changes nothing.
+    other = [bytes(255 - b for b in gap) for gap in gaps]
+    frames = wire.frames_of(
+        pieces, link, wirelens=wirelens, gaps=other, tail=tail[::-1], csum_valid=valid
+    )
+    second = decode(frames, ignore)
+    assert table_rows(first.packets, COLUMNS) == table_rows(second.packets, COLUMNS)
+
+
+@settings(max_examples=200)
+@given(
+    pieces=st.lists(st.binary(max_size=90), min_size=1, max_size=8),
+    link=st.sampled_from(LINKS),
+)
+def test_equals_the_twin_on_noise(pieces: list[bytes], link: int) -> None:
+    check_against_twin(wire.frames_of(pieces, link))
+
+
+def test_the_generator_reaches_every_fate() -> None:
+    """The property above is worth something only if its frames are of all kinds."""
+    chance = Random(5)
+    seen: dict[str, int] = {}
+    malformed = arps = bad = good = 0
+    for link in LINKS:
+        frames = wire.frames_of([some_frame(chance, link) for _ in range(500)], link)
+        sizes = frames.wirelen + np.array([chance.choice([0, 40]) for _ in range(500)])
+        result = decode(Frames(**{**vars(frames), "wirelen": sizes}))
+        for kind, count in result.not_understood.items():
+            seen[kind] = seen.get(kind, 0) + count
+        malformed += result.malformed
+        arps += len(result.arps)
+        bad += int(result.packets.bad_csum.sum())
+        good += int((~result.packets.bad_csum).sum())
+    assert set(seen) == set(KINDS)
+    assert min(malformed, arps, bad) > 20
+    assert good > 500
+
+
+# --- by hand ------------------------------------------------------------------
+
+
+def only(piece: bytes, link: int = 1, **more: Any) -> Decoded:
+    return check_against_twin(wire.frames_of([piece], link, **more))
+
+
+def test_tcp_over_ethernet() -> None:
+    packet = wire.tcp(b"hello", seq=5, ack=9, window=77, flags=0x18, options=b"\1\1\1\1")
+    p = only(wire.ether(wire.ip4(packet, 6))).packets
+    assert (int(p.src_mac[0]), int(p.dst_mac[0])) == (0x020000000001, 0x020000000002)
+    assert text(*p.src[0].tolist()) == "192.168.1.10"
+    assert text(*p.dst[0].tolist()) == "192.168.1.1"
+    assert (p.proto[0], p.sport[0], p.dport[0], p.flags[0]) == (6, 40_000, 443, 0x18)
+    assert (p.seq[0], p.ack[0], p.window[0]) == (5, 9, 77)
+    assert (p.ip_len[0], p.payload_len[0], p.payload_cap[0]) == (49, 5, 5)
+    assert not p.bad_csum[0]
+
+
+def test_payload_start_points_into_the_buffer() -> None:
+    frames = wire.frames_of(
+        [wire.ether(wire.ip4(wire.udp(body), 17)) for body in (b"one", b"three")],
+        gaps=[b"x", b"yz"],
+    )
+    result = decode(frames)
+    p = result.packets
+    bodies = [
+        result.data[at : at + size].tobytes()
+        for at, size in zip(p.payload_start, p.payload_cap, strict=True)
+    ]
+    assert bodies == [b"one", b"three"]
+
+
+@pytest.mark.parametrize(
+    ("link", "piece"),
+    [
+        (1, wire.ether(wire.ip4(wire.tcp(), 6))),
+        (1, wire.ether(b"\0\5\x08\0" + wire.ip4(wire.tcp(), 6), 0x8100)),
+        (1, wire.ether(b"\0\5\x81\0\0\6\x08\0" + wire.ip4(wire.tcp(), 6), 0x88A8)),
+        (1, wire.ether(b"\xaa\xaa\3\0\0\0\x08\0" + wire.ip4(wire.tcp(), 6), 48)),
+        (113, wire.cooked(wire.ip4(wire.tcp(), 6))),
+        (276, wire.cooked2(wire.ip4(wire.tcp(), 6))),
+        (101, wire.ip4(wire.tcp(), 6)),
+        (12, wire.ip4(wire.tcp(), 6)),
+        (14, wire.ip4(wire.tcp(), 6)),
+        (228, wire.ip4(wire.tcp(), 6)),
+        (0, b"\2\0\0\0" + wire.ip4(wire.tcp(), 6)),
+        (0, b"\0\0\0\2" + wire.ip4(wire.tcp(), 6)),
+        (108, b"\0\0\0\2" + wire.ip4(wire.tcp(), 6)),
+        (1, wire.ether(wire.ip4(wire.tcp(), 6, options=bytes(40)))),
+    ],
+)  # fmt: skip
+def test_one_packet_over_every_link(link: int, piece: bytes) -> None:
+    p = only(piece, link).packets
+    assert (p.proto[0], p.sport[0], p.dport[0]) == (6, 40_000, 443)
+    assert not p.bad_csum[0]
+    broken = bytearray(piece)
+    broken[-20] ^= 1  # the source port: 40000 becomes 40256
+    p = only(bytes(broken), link).packets
+    assert (p.sport[0], bool(p.bad_csum[0])) == (40_256, True)
+
+
+HOP = b"\x2c\0\1\4\0\0\0\0"
+ATOMIC = b"\x06\0\0\0\0\0\0\1"
+
+
+@pytest.mark.parametrize(
+    ("link", "piece"),
+    [
+        (229, wire.ip6(wire.tcp(src=wire.A6, dst=wire.B6), 6)),
+        (101, wire.ip6(wire.tcp(src=wire.A6, dst=wire.B6), 6)),
+        (0, b"\x1e\0\0\0" + wire.ip6(wire.tcp(src=wire.A6, dst=wire.B6), 6)),
+        (1, wire.ether(wire.ip6(wire.tcp(src=wire.A6, dst=wire.B6), 0, extensions=HOP + ATOMIC),
+                       0x86DD)),
+    ],
+)  # fmt: skip
+def test_ip6(link: int, piece: bytes) -> None:
+    p = only(piece, link).packets
+    assert text(*p.src[0].tolist()) == "fd00::10"
+    assert text(*p.dst[0].tolist()) == "2001::1"
+    assert (bool(p.v6[0]), p.proto[0], p.dport[0], bool(p.bad_csum[0])) == (True, 6, 443, False)
+
+
+def test_icmp_type_and_code_stand_for_ports() -> None:
+    p = only(wire.ether(wire.ip4(wire.icmp(3, 1), 1))).packets
+    assert (p.sport[0], p.dport[0], p.icmp_id[0], bool(p.bad_csum[0])) == (3, 1, 0, False)
+    p = only(wire.ether(wire.ip4(wire.icmp(8, 0, 99), 1))).packets
+    assert (p.sport[0], p.dport[0], p.icmp_id[0]) == (8, 0, 99)
+    p = only(wire.ether(wire.ip6(wire.icmp6(128, 98), 58), 0x86DD)).packets
+    assert (p.sport[0], p.icmp_id[0], bool(p.bad_csum[0])) == (128, 98, False)
+
+
+def test_other_protocols_are_rows_without_ports() -> None:
+    p = only(wire.ether(wire.ip4(b"\x88\x0b\0\4abcd", 47))).packets
+    assert (p.proto[0], p.sport[0], p.dport[0], p.payload_len[0]) == (47, 0, 0, 8)
+
+
+def test_ethernet_padding_is_no_payload() -> None:
+    p = only(wire.ether(wire.ip4(wire.tcp(b""), 6)) + bytes(6)).packets
+    assert (p.payload_len[0], p.payload_cap[0], bool(p.bad_csum[0])) == (0, 0, False)
+
+
+def test_a_snap_length_cuts_the_payload_alone() -> None:
+    whole = wire.ether(wire.ip4(wire.tcp(bytes(500)), 6))
+    p = only(whole[:60], wirelens=[len(whole)]).packets
+    assert (p.payload_len[0], p.payload_cap[0], bool(p.bad_csum[0])) == (500, 6, False)
+    assert only(whole[:40], wirelens=[len(whole)]).not_understood == {"cut short": 1}
+    assert only(whole[:40]).malformed == 1
+
+
+def test_a_super_frame_says_its_length_itself() -> None:
+    whole = bytearray(wire.ether(wire.ip4(wire.tcp(bytes(1000)), 6)))
+    whole[16:18] = b"\0\0"
+    p = only(bytes(whole), csum_valid=True).packets
+    assert (p.ip_len[0], p.payload_len[0], bool(p.bad_csum[0])) == (1040, 1000, False)
+    p = only(wire.ether(wire.ip6(wire.tcp(bytes(70_000)), 6), 0x86DD), csum_valid=True).packets
+    assert (p.ip_len[0], p.payload_len[0]) == (70_060, 70_000)
+
+
+def test_checksums_are_judged_only_where_they_can_be() -> None:
+    broken = bytearray(wire.ether(wire.ip4(wire.udp(b"abc"), 17)))
+    broken[-1] ^= 1
+    piece = bytes(broken)
+    assert only(piece).packets.bad_csum[0]
+    assert not only(piece, csum_valid=True).packets.bad_csum[0]
+    assert not only(piece[:-1], wirelens=[len(piece)]).packets.bad_csum[0]
+    assert not check_against_twin(wire.frames_of([piece]), True).packets.bad_csum[0]
+    broken[40:42] = b"\0\0"  # UDP over IPv4 may leave its checksum out
+    assert not only(bytes(broken)).packets.bad_csum[0]
+    six = bytearray(wire.ether(wire.ip6(wire.udp(b"abc", wire.A6, wire.B6), 17), 0x86DD))
+    assert not only(bytes(six)).packets.bad_csum[0]
+    six[60:62] = b"\0\0"  # but not over IPv6
+    assert only(bytes(six)).packets.bad_csum[0]
+    header = bytearray(wire.ether(wire.ip4(wire.udp(b"abc"), 17)))
+    header[22] ^= 1  # TTL: the IP header's own checksum
+    assert only(bytes(header)).packets.bad_csum[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "piece"),
+    [
+        ("llc", wire.ether(b"\x42\x42\3" + bytes(40), 43)),
+        ("llc", wire.ether(b"\xaa\xaa\3\0\0", 5)),
+        ("eapol", wire.ether(b"\1\0\0\0", 0x888E)),
+        ("pppoe", wire.ether(bytes(20), 0x8864)),
+        ("mpls", wire.ether(bytes(20), 0x8847)),
+        ("ethertype", wire.ether(bytes(20), 0x88CC)),
+        ("ethertype", wire.ether(b"\0\1\x81\0" * 5 + wire.ip4(b"", 6), 0x8100)),
+        ("arp", wire.ether(b"\0\6" + wire.arp()[2:], 0x0806)),
+        ("ip fragment", wire.ether(wire.ip4(bytes(16), 17, part=0x2000))),
+        ("ip fragment", wire.ether(wire.ip4(bytes(16), 17, part=2))),
+        ("ip fragment", wire.ether(wire.ip6(bytes(16), 44, extensions=b"\x11\0\0\1" + bytes(4)),
+                                   0x86DD)),
+    ],
+)  # fmt: skip
+def test_kinds_of_what_is_not_understood(kind: str, piece: bytes) -> None:
+    assert only(piece).not_understood == {kind: 1}
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b"",
+        wire.ether(b""),
+        wire.ether(b"\x45" + bytes(10)),
+        wire.ether(b"\x65" + wire.ip4(wire.tcp(), 6)[1:]),
+        wire.ether(b"\x44" + wire.ip4(wire.tcp(), 6)[1:]),
+        wire.ether(wire.ip4(wire.tcp(), 6)[:30]),
+        wire.ether(wire.ip4(b"12345678", 6)),
+        wire.ether(wire.ip4(wire.tcp()[:12] + b"\x40" + wire.tcp()[13:], 6)),
+        wire.ether(wire.ip4(wire.tcp()[:12] + b"\xf0" + wire.tcp()[13:], 6)),
+        wire.ether(wire.ip4(wire.udp(b"x")[:4] + b"\0\7" + bytes(3), 17)),
+        wire.ether(wire.ip4(wire.udp(b"x")[:4] + b"\0\x0a" + bytes(3), 17)),
+        wire.ether(wire.ip4(b"\x08\0\0", 1)),
+        wire.ether(wire.arp()[:20], 0x0806),
+    ],
+)
+def test_what_contradicts_itself_is_counted(piece: bytes) -> None:
+    assert only(piece).malformed == 1
+
+
+def test_arps() -> None:
+    frames = wire.frames_of(
+        [wire.ether(wire.arp(1), 0x0806), wire.ether(wire.ip4(wire.tcp(), 6)),
+         wire.ether(wire.arp(2, wire.B4, wire.A4) + bytes(18), 0x0806)]
+    )  # fmt: skip
+    arps = check_against_twin(frames).arps
+    assert arps.op.tolist() == [1, 2]
+    assert [text(*a) for a in arps.src.tolist()] == ["192.168.1.10", "192.168.1.1"]
+    assert [text(*a) for a in arps.dst.tolist()] == ["192.168.1.1", "192.168.1.10"]
+
+
+def test_an_empty_batch_keeps_the_clock() -> None:
+    empty = wire.frames_of([])
+    result = decode(Frames(**{**vars(empty), "now": 42}))
+    assert (len(result.packets), result.now) == (0, 42)
+
+
+# --- real captures --------------------------------------------------------------
+
+
+def captures(data: Path) -> list[Path]:
+    found = sorted(p for p in data.rglob("*.pcap*") if p.suffix in (".pcap", ".pcapng"))
+    return [path for path in found if path.is_file()]
+
+
+def first_frames(path: Path, most: int) -> list[Frames]:
+    """The first frames of a capture, and so those of its first link type."""
+    for frames in capture.read_frames(path, batch=most):
+        return [frames]
+    return []
+
+
+def test_equals_the_twin_on_real_captures(data: Path) -> None:
+    packets = 0
+    for path in captures(data):
+        for frames in first_frames(path, 150):
+            packets += len(check_against_twin(frames).packets)
+    assert packets > 30_000
+
+
+def test_agrees_with_scapy_on_real_captures(data: Path) -> None:
+    """An independent dissector sees the same addresses, ports, flags, lengths and checksums."""
+    from scapy.layers.inet import ICMP, IP, TCP, UDP  # noqa: PLC0415
+    from scapy.layers.l2 import Ether  # noqa: PLC0415
+
+    compared = wrong = 0
+    for path in captures(data)[::8]:
+        for frames in first_frames(path, 60):
+            if frames.link != 1:
+                continue
+            p = decode(frames).packets
+            for i in np.nonzero(~p.v6)[0].tolist():
+                at = int(frames.start[p.frame[i]])
+                packet = Ether(frames.data[at : at + int(frames.caplen[p.frame[i]])].tobytes())
+                ip = packet[IP]
+                assert text(*p.src[i].tolist()) == ip.src
+                assert text(*p.dst[i].tolist()) == ip.dst
+                assert (p.proto[i], p.ip_len[i]) == (ip.proto, ip.len)
+                layer = ip.getlayer(TCP) or ip.getlayer(UDP)
+                if layer is None or ip.getlayer(ICMP):
+                    continue
+                assert (p.sport[i], p.dport[i]) == (layer.sport, layer.dport)
+                if TCP in ip:
+                    assert (p.flags[i], p.seq[i], p.ack[i], p.window[i]) == (
+                        int(layer.flags) & 255, layer.seq, layer.ack, layer.window,
+                    )  # fmt: skip
+                    assert p.payload_len[i] == ip.len - ip.ihl * 4 - layer.dataofs * 4
+                else:
+                    assert p.payload_len[i] == layer.len - 8
+                if p.payload_cap[i] == p.payload_len[i] and layer.chksum:
+                    again = IP(bytes(ip))
+                    del again.chksum, again[type(layer)].chksum
+                    again = IP(bytes(again))
+                    same = (again.chksum, again[type(layer)].chksum) == (ip.chksum, layer.chksum)
+                    assert bool(p.bad_csum[i]) == (not same)
+                    wrong += not same
+                compared += 1
+    assert compared > 1_000
+    assert wrong > 10

@@ -1,0 +1,134 @@
+"""Bytes of packets, put together by hand: small builders with right checksums."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+
+from guardian.tables import Frames
+from tests.twins.decode import internet_sum
+
+MAC_A, MAC_B = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
+A4, B4 = bytes([192, 168, 1, 10]), bytes([192, 168, 1, 1])
+A6, B6 = bytes.fromhex("fd" + "00" * 14 + "10"), bytes.fromhex("2001" + "00" * 13 + "01")
+
+
+def ether(body: bytes, kind: int = 0x0800) -> bytes:
+    return MAC_B + MAC_A + struct.pack(">H", kind) + body
+
+
+def ip4(
+    body: bytes,
+    proto: int,
+    src: bytes = A4,
+    dst: bytes = B4,
+    *,
+    options: bytes = b"",
+    part: int = 0,
+) -> bytes:
+    size = 20 + len(options)
+    head = struct.pack(
+        ">BBHHHBBH4s4s", 0x40 | size // 4, 0, size + len(body), 7, part, 64, proto, 0, src, dst
+    )
+    head += options
+    check = internet_sum(head) ^ 0xFFFF
+    return head[:10] + struct.pack(">H", check) + head[12:] + body
+
+
+def ip6(
+    body: bytes, proto: int, src: bytes = A6, dst: bytes = B6, extensions: bytes = b""
+) -> bytes:
+    """`proto` is the first next-header; extensions name their own.
+
+    More than fits into the length field is a super-frame, whose length is zero.
+    """
+    size = len(extensions) + len(body)
+    size = size if size < 65_536 else 0
+    return struct.pack(">IHBB", 6 << 28, size, proto, 64) + src + dst + extensions + body
+
+
+def seal(body: bytes, at: int, proto: int, src: bytes, dst: bytes) -> bytes:
+    """Put the right checksum at offset `at` of a transport header."""
+    pseudo = src + dst + struct.pack(">II", len(body), proto) if proto != 1 else b""
+    zeroed = body[:at] + b"\0\0" + body[at + 2 :]
+    check = internet_sum(pseudo + zeroed) ^ 0xFFFF
+    return body[:at] + struct.pack(">H", check or 0xFFFF) + body[at + 2 :]
+
+
+def tcp(
+    payload: bytes = b"",
+    src: bytes = A4,
+    dst: bytes = B4,
+    *,
+    sport: int = 40_000,
+    dport: int = 443,
+    flags: int = 0x18,
+    seq: int = 1_000,
+    ack: int = 2_000,
+    window: int = 512,
+    options: bytes = b"",
+) -> bytes:
+    offset = (20 + len(options)) // 4 << 4
+    head = struct.pack(">HHIIBBHHH", sport, dport, seq, ack, offset, flags, window, 0, 0)
+    return seal(head + options + payload, 16, 6, src, dst)
+
+
+def udp(
+    payload: bytes = b"", src: bytes = A4, dst: bytes = B4, sport: int = 40_000, dport: int = 53
+) -> bytes:
+    head = struct.pack(">HHHH", sport, dport, 8 + len(payload), 0)
+    return seal(head + payload, 6, 17, src, dst)
+
+
+def icmp(kind: int = 8, code: int = 0, identifier: int = 77, payload: bytes = b"ping") -> bytes:
+    return seal(struct.pack(">BBHHH", kind, code, 0, identifier, 1) + payload, 2, 1, b"", b"")
+
+
+def icmp6(
+    kind: int = 128, identifier: int = 77, payload: bytes = b"", src: bytes = A6, dst: bytes = B6
+) -> bytes:
+    return seal(struct.pack(">BBHHH", kind, 0, 0, identifier, 1) + payload, 2, 58, src, dst)
+
+
+def arp(op: int = 1, src: bytes = A4, dst: bytes = B4) -> bytes:
+    return struct.pack(">HHBBH", 1, 0x0800, 6, 4, op) + MAC_A + src + bytes(6) + dst
+
+
+def cooked(body: bytes, kind: int = 0x0800) -> bytes:
+    return struct.pack(">HHH8sH", 0, 1, 6, MAC_A, kind) + body
+
+
+def cooked2(body: bytes, kind: int = 0x0800) -> bytes:
+    return struct.pack(">HHIHBB8s", kind, 0, 2, 1, 0, 6, MAC_A) + body
+
+
+def frames_of(
+    pieces: Sequence[bytes],
+    link: int = 1,
+    *,
+    wirelens: Sequence[int] | None = None,
+    gaps: Sequence[bytes] | None = None,
+    tail: bytes = b"",
+    csum_valid: bool = False,
+) -> Frames:
+    """Frames of one buffer: `gaps` are the bytes before each frame, `tail` those after the last."""
+    buffer, start = bytearray(), []
+    for i, piece in enumerate(pieces):
+        buffer += gaps[i] if gaps else b""
+        start.append(len(buffer))
+        buffer += piece
+    buffer += tail
+    caplen = np.array([len(piece) for piece in pieces], dtype=np.int64)
+    ts = np.arange(len(pieces), dtype=np.int64) + 1_000
+    return Frames(
+        data=np.frombuffer(bytes(buffer), dtype=np.uint8),
+        start=np.array(start, dtype=np.int64),
+        caplen=caplen,
+        wirelen=np.array(wirelens, dtype=np.int64) if wirelens is not None else caplen.copy(),
+        ts=ts,
+        link=link,
+        csum_valid=np.full(len(pieces), csum_valid),
+        now=int(ts.max()) if len(ts) else 0,
+    )

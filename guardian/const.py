@@ -87,6 +87,32 @@ BASELINE_HALF_LIFE_S = 7 * 86_400
 """A device's own usual maximum: kept by steps of ten minutes, used once it is an hour old (so
 that an attack does not become its own measure at once), halved each week."""
 
+# --- incidents ----------------------------------------------------------------
+MAX_OPEN_INCIDENTS = 512
+"""Incidents open or lately closed; more than a person could read. Beyond it none opens, counted."""
+
+MAX_EXAMPLES = 10
+MAX_PEERS = 20
+"""Connections and peers shown with an incident: what a person reads, not what there was."""
+
+MAX_COUNTED = 4_096
+"""Distinct peers (and ports, and keys) counted in one incident; beyond it the text says `over`."""
+
+MAX_KEYS_PER_DEVICE = 64
+"""(peer, port, protocol) keys of a device whose evidence adds up; only suspected ones are kept."""
+
+MAX_PENDING = 64
+"""Rows kept of evidence that may yet become an incident; an incident opens with fewer."""
+
+MAX_KNOWN_PEERS = 512
+"""Peers of a device that are known, so that others are new; the one longest unused goes first."""
+
+MAX_HABIT_ROWS = 48
+"""Sampled feature rows of a device that give its own usual range; 12 kB."""
+
+MAX_HABIT_HOURS = 168
+"""Hours (a week) whose counts give what a device usually does."""
+
 # --- logs -------------------------------------------------------------------
 BATCH_ROWS = 16_384
 """Rows of a log in a batch."""

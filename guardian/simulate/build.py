@@ -9,12 +9,12 @@ from guardian.errors import ConfigError
 from guardian.simulate import infections
 from guardian.simulate.cameras import camera
 from guardian.simulate.common import Member
-from guardian.simulate.habits import router
 from guardian.simulate.home import Habit, Host, World
 from guardian.simulate.hubs import hub
 from guardian.simulate.infections import Dial
 from guardian.simulate.knobs import Knobs
 from guardian.simulate.people import phone, printer
+from guardian.simulate.presence import router
 from guardian.simulate.scenario import DeviceSpec, Infection, Scenario
 from guardian.simulate.sound import speaker
 from guardian.simulate.switches import bulb, plug, thermostat
@@ -87,6 +87,7 @@ def _member(w: World, scenario: Scenario, spec: DeviceSpec, number: int) -> Memb
     lag = 0.0006 if wired else 0.0015 + 0.004 * rng.random()
     ip = w.prefix + bytes([20 + (number * 7 + rng.randrange(7)) % 220])
     host = Host(spec.name, spec.kind, mac, ip, 64, wired, lag, w.gateway.ip)
+    host.since = spec.joins or 0.0
     host.ttl = 255 if spec.kind == "printer" else 64
     w.add(host)
     return Member(w, host, Knobs(scenario.profile, w.rng(spec.name, "knobs"), spec.kind), spec)

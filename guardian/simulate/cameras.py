@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from random import Random
 
+from guardian.simulate.chatter import announce, ssdp_notify, wait
+from guardian.simulate.cloud import Poll, polling, transfer
 from guardian.simulate.common import Member
 from guardian.simulate.flows import resolve
-from guardian.simulate.habits import Poll, announce, polling, ssdp_notify, transfer, wait
 from guardian.simulate.home import Habit, Host, World
 from guardian.simulate.payloads import Pool
 

@@ -5,20 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from guardian.simulate.habits import (
-    Link,
-    Poll,
-    clock,
-    firmware,
-    join,
-    lease,
-    lost_cause,
-    neighbours,
-    session,
-)
+from guardian.simulate.chatter import clock
+from guardian.simulate.cloud import Link, Poll, firmware, lost_cause, session
 from guardian.simulate.home import Habit, Host, World
 from guardian.simulate.knobs import Knobs
+from guardian.simulate.presence import comings, lease, neighbours
 from guardian.simulate.scenario import DeviceSpec
+from guardian.simulate.setup import Plan, setup
 
 VENDORS = {"A": "arbor", "B": "brisk", "C": "cedarhome", "D": "dunlin"}
 """Made-up vendors under .example: no name of the simulation exists."""
@@ -50,11 +43,14 @@ class Member:
         if self.spec.joins is None:
             self.habit(lease(w, d, rng, d.lease_s / 2 * rng.random()))
         else:
-            self.habit(join(w, d, rng))
+            self.habit(setup(w, d, rng, self.vendor, Plan.draw(k)))
         self.habit(neighbours(w, d, w.rng(d.name, "arp"), k.span("arp", 60, 1_200)), 5)
         server = k.pick("ntp", ("0.pool.example", "time.arbor.example"), "ntp.cedarhome.example",
                         "clock.dunlin.example")  # fmt: skip
         self.habit(clock(w, d, w.rng(d.name, "ntp"), server, k.span("ntp", 64, 7_200)), 3)
+        if k.chance("comes-and-goes", 0.25, self.spec.kind == "phone", self.spec.kind == "phone"):
+            rng = w.rng(d.name, "comings")
+            self.habit(comings(w, d, rng, k.span("comes", 3_600, 40_000)), 600)
         check = Poll(self.domain("update"), 443, k.span("firmware", 3_600, 86_400), 240,
                      k.size("firmware-answer", 300, 2_500))  # fmt: skip
         size = k.size("firmware-size", 1_200_000, 9_000_000)

@@ -45,6 +45,10 @@ class Host:
     lease_s: int = 86_400
     v6: bool = True
     ip6: bytes = b""
+    since: float = 0.0
+    """When it first came into the home."""
+    came: float = -1.0
+    """When it last joined the network."""
     ports: int = 32_768
     cache: dict[str, tuple[bytes, float]] = field(default_factory=dict)
 
@@ -186,6 +190,10 @@ class World:
         rtt = 0.008 + 0.16 * chance.random() ** 2
         there = Way(host.mac, mac, own, peer, host.ttl, host.wired)
         return there, Way(mac, host.mac, peer, own, 64 - hops), rtt
+
+    def others(self, host: Host) -> list[Host]:
+        """Return the other devices that are in the home by now."""
+        return [h for h in self.hosts.values() if h is not host and h.since <= self.now]
 
     def everyone(self) -> list[Host]:
         return [self.gateway, *self.hosts.values()]

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 from random import Random
 
-from guardian.simulate import payloads
+from guardian.simulate.chatter import announce, local_http, pings, ssdp_notify, ssdp_search
+from guardian.simulate.cloud import Poll, polling
 from guardian.simulate.common import Member
-from guardian.simulate.flows import Tcp, who_has
-from guardian.simulate.frames import ip_text
-from guardian.simulate.habits import Poll, announce, pings, polling, ssdp_notify, ssdp_search
 from guardian.simulate.home import Habit, Host, World
 
 
@@ -20,27 +18,12 @@ def rounds(
     yield w.now + every * rng.random()
     while True:
         t = w.now
-        for other in list(w.hosts.values()):
+        for other in w.others(d):
             if other.kind not in kinds:
                 continue
             t = local_http(w, d, rng, other, port, "/state", size, t)
             t += 0.05 + 0.2 * rng.random()
         yield max(t, w.now + every * (0.97 + 0.06 * rng.random()))
-
-
-def local_http(
-    w: World, d: Host, rng: Random, other: Host, port: int, path: str, size: int, t: float
-) -> float:
-    """One HTTP exchange inside the LAN; now and then the peer is busy and refuses."""
-    if rng.random() < 0.1:
-        t = who_has(w, d, other.ip, t) + 0.0005
-    tcp = Tcp(w, d, other.ip, port, rng)
-    if rng.random() < 0.01:
-        return tcp.refused(t)
-    t = tcp.open(t)
-    body = payloads.http_reply(size) + w.pool.bytes(size)
-    t = tcp.ask(t, payloads.http_get(ip_text(other.ip), path, d.kind), body, 0.005)
-    return tcp.close(t, by_server=True)
 
 
 def hub(m: Member) -> None:

@@ -117,7 +117,7 @@ def ssh_guess(w: World, d: Host, rng: Random, dial: Dial) -> Habit:
     sessions = int(dial("sessions", 25, 600))
     local = dial.k.chance("local", 0.25, False, False)
     yield 0.0
-    near = [h.ip for h in w.hosts.values() if h is not d]
+    near = [h.ip for h in w.others(d)]
     peers = near[:hosts] if local and near else [public_ip(rng) for _ in range(hosts)]
     t = w.now
     for number in range(sessions):
@@ -159,6 +159,7 @@ def local_scan(w: World, d: Host, rng: Random, dial: Dial) -> Habit:
             continue
         t = who_has(w, d, peer, t) + 0.0002
         host = w.by_ip.get(peer)
+        host = host if host is not None and host.since <= t else None
         for port in wanted if host is not None else ():
             tcp = Tcp(w, d, peer, port, rng)
             if port in (80, 443) and rng.random() < 0.5:

@@ -6,12 +6,12 @@ from __future__ import annotations
 from random import Random
 
 from guardian.simulate import payloads
+from guardian.simulate.chatter import announce, local_http, ssdp_search, wait
+from guardian.simulate.cloud import Poll, fetch, polling, transfer
 from guardian.simulate.common import Member
 from guardian.simulate.flows import Tcp, resolve, who_has
 from guardian.simulate.frames import ip_text
-from guardian.simulate.habits import Poll, announce, fetch, polling, ssdp_search, transfer, wait
 from guardian.simulate.home import Habit, Host, World
-from guardian.simulate.hubs import local_http
 
 SITES = 400
 """Different servers that a phone's pages call."""
@@ -67,7 +67,7 @@ def app(w: World, d: Host, rng: Random, kinds: tuple[str, ...], every: float, po
     """Use a home app: the phone talks to a device in the LAN, if it is there."""
     yield wait(rng, every, w, w.now)
     while True:
-        others = [h for h in w.hosts.values() if h.kind in kinds and h is not d]
+        others = [h for h in w.others(d) if h.kind in kinds]
         if others:
             other = rng.choice(others)
             t = who_has(w, d, other.ip, w.now) + 0.001
@@ -81,7 +81,7 @@ def printing(w: World, d: Host, rng: Random, every: float, size: float) -> Habit
     """Print from the phone: find the printer, ask what it can, send the pages by IPP."""
     yield wait(rng, every, w, w.now)
     while True:
-        printer = next((h for h in w.hosts.values() if h.kind == "printer"), None)
+        printer = next((h for h in w.others(d) if h.kind == "printer"), None)
         if printer is not None:
             yield from _job(w, d, rng, printer, int(size * rng.lognormvariate(0, 0.6)))
         yield wait(rng, every, w, w.now + 30)

@@ -5,16 +5,9 @@ from __future__ import annotations
 
 from random import Random
 
+from guardian.simulate.chatter import announce, pings, ssdp_search, wait
+from guardian.simulate.cloud import Poll, polling, transfer
 from guardian.simulate.common import Member
-from guardian.simulate.habits import (
-    Poll,
-    announce,
-    pings,
-    polling,
-    ssdp_search,
-    transfer,
-    wait,
-)
 from guardian.simulate.home import Habit, Host, World
 
 

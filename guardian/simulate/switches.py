@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from guardian.simulate.chatter import announce, pings, ssdp_notify
+from guardian.simulate.cloud import Poll, polling
 from guardian.simulate.common import Member
-from guardian.simulate.habits import Poll, announce, pings, polling, ssdp_notify
 
 
 def bulb(m: Member) -> None:

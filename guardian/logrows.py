@@ -25,7 +25,10 @@ _STATES = {name: index for index, name in enumerate(CONN_STATES)}
 _OTH = _STATES["OTH"]
 _BOOLS = {"T": True, "F": False, "true": True, "false": False, "True": True, "False": False}
 _MAX_COUNT = 1 << 62
-_MAX_SECONDS = (1 << 63) // NS - 1
+_MAX_SECONDS = 8_000_000_000
+"""The year 2223: with the longest duration, still an int64 of nanoseconds."""
+_MAX_DURATION = 1_000_000_000.0
+"""Seconds, 31 years."""
 _MSS = 1460
 """Payload of a full segment on Ethernet, where a log has no packet columns."""
 _HEADERS = 40
@@ -83,7 +86,7 @@ def _count(text: str) -> int:
 
 def _span(text: str) -> float:
     value = float(text)
-    if not (isfinite(value) and 0 <= value <= _MAX_SECONDS):
+    if not (isfinite(value) and 0 <= value <= _MAX_DURATION):
         raise ValueError(text)
     return value
 

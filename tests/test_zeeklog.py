@@ -205,6 +205,7 @@ def test_broken_rows_are_skipped_and_counted(tmp_path: Path) -> None:
         good.replace("171750", "many"),
         good.replace("1.686784", "nan"),
         good.replace("1.686784", "-1"),
+        good.replace("1.686784", "2e9"),
         good.replace("122", "99999999999999999999"),
         good + "\tone more",
         "\x00\x01\x02",

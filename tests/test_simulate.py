@@ -1,6 +1,5 @@
 """The simulated home: right bytes, right labels, the same every time, three worlds apart."""
 
-# ruff: noqa: PLR0917
 from __future__ import annotations
 
 import hashlib
@@ -137,14 +136,14 @@ def every_kind(hours: float = 1.2) -> Scenario:
                    900.0 if d.kind == "plug" else None)
         for d in quiet.devices
     )  # fmt: skip
-    short = (("seconds", 5.0), ("rate", 60.0), ("sessions", 12.0), ("size", 30_000.0))
+    flood = (("seconds", 5.0), ("rate", 60.0))
     more = (
         Infection("local-scan", "den-speaker", 900.0, (("rate", 200.0),)),
-        Infection("ssh-guess", "home-hub", 1_000.0, short),
+        Infection("ssh-guess", "home-hub", 1_000.0, (("sessions", 12.0),)),
         Infection("beacon", "thermostat", 1_100.0, (("period", 40.0),)),
-        Infection("download", "thermostat", 1_050.0, short),
-        Infection("syn-flood", "kitchen-plug", 1_500.0, short),
-        Infection("udp-flood", "annas-phone", 1_600.0, (*short, ("size", 300.0))),
+        Infection("download", "thermostat", 1_050.0, (("size", 30_000.0),)),
+        Infection("syn-flood", "kitchen-plug", 1_500.0, flood),
+        Infection("udp-flood", "annas-phone", 1_600.0, flood),
     )
     return Scenario(
         "every-kind", 5, quiet.start, hours, devices, (*quiet.infections, *more), quiet.lan

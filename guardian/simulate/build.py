@@ -6,16 +6,15 @@ import ipaddress
 from collections.abc import Callable
 
 from guardian.errors import ConfigError
-from guardian.simulate import infections
 from guardian.simulate.cameras import camera
 from guardian.simulate.common import Member
-from guardian.simulate.home import Habit, Host, World
+from guardian.simulate.home import Host, World
 from guardian.simulate.hubs import hub
-from guardian.simulate.infections import Dial
+from guardian.simulate.infections import infect
 from guardian.simulate.knobs import Knobs
 from guardian.simulate.people import phone, printer
 from guardian.simulate.presence import router
-from guardian.simulate.scenario import DeviceSpec, Infection, Scenario
+from guardian.simulate.scenario import DeviceSpec, Scenario
 from guardian.simulate.sound import speaker
 from guardian.simulate.switches import bulb, plug, thermostat
 
@@ -59,10 +58,7 @@ def build(scenario: Scenario) -> tuple[World, dict[str, float], dict[str, object
         FAMILIES[member.spec.kind](member)
         _keep(member.k, member.d.name, drawn, chosen)
     for number, infection in enumerate(scenario.infections):
-        host = w.hosts.get(infection.device)
-        if host is None:
-            raise ConfigError(f"{infection.device!r} is to be infected but is no device of it")
-        for k in _infect(w, host, scenario, infection, number):
+        for k in infect(w, infection, scenario.profile, number):
             _keep(k, f"{infection.device}#{number}", drawn, chosen)
     return w, drawn, chosen
 
@@ -91,37 +87,3 @@ def _member(w: World, scenario: Scenario, spec: DeviceSpec, number: int) -> Memb
     host.ttl = 255 if spec.kind == "printer" else 64
     w.add(host)
     return Member(w, host, Knobs(scenario.profile, w.rng(spec.name, "knobs"), spec.kind), spec)
-
-
-def _infect(
-    w: World, host: Host, scenario: Scenario, infection: Infection, number: int
-) -> list[Knobs]:
-    """Start an infection; `infected` is the usual chain of them."""
-    kinds = [*infections.KINDS, "infected"]
-    if infection.kind not in kinds:
-        raise ConfigError(f"{infection.kind!r} is no infection: choose one of {', '.join(kinds)}")
-    made: list[Knobs] = []
-
-    def start(kind: str, at: float) -> None:
-        names = (host.name, kind, str(number))
-        k = Knobs(scenario.profile, w.rng(*names, "knobs"), kind)
-        dial = Dial(k, infection.params)
-        made.append(k)
-        habit: Habit = infections.KINDS[kind](w, host, w.rng(*names), dial)
-        next(habit)  # draws its rates
-        w.spawn(at, habit)
-
-    if infection.kind != "infected":
-        start(infection.kind, infection.at)
-        return made
-    k = Knobs(scenario.profile, w.rng(host.name, "chain", str(number)), "infected")
-    made.append(k)
-    at = infection.at
-    start("telnet-scan", at)
-    at += k.span("then-download", 20, 600)
-    start("download", at)
-    at += k.span("then-beacon", 5, 120)
-    start("beacon", at)
-    at += k.span("then-flood", 60, 1_800)
-    start(k.pick("flood", ("syn-flood", "udp-flood"), "udp-flood", "syn-flood"), at)
-    return made

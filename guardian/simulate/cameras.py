@@ -1,6 +1,5 @@
 """Cameras: a session to the cloud, clips on motion, snapshots, somebody looking live."""
 
-# ruff: noqa: PLR0917 - habits take their rates one by one
 from __future__ import annotations
 
 from random import Random
@@ -35,7 +34,7 @@ def media(
     """A UDP media stream with a thin stream of reports the other way; a habit part."""
     there, back, rtt = w.ways(d, peer)
     own_port = d.port(rng)
-    w.label_udp(w.now, d, d.ip, own_port, peer, port, "benign")
+    w.label_flow(w.now, d, d.ip, own_port, peer, port, "benign")
     w.emit(w.now, there.udp(own_port, port, pool.bytes(96)))
     w.emit(w.now + rtt, back.udp(port, own_port, pool.bytes(64)))
     size, t, end = 1_100, w.now + 2 * rtt, w.now + seconds

@@ -3,7 +3,6 @@
 Each habit is a generator that yields the time of its next wake (see home.py).
 """
 
-# ruff: noqa: PLR0917 - habits take their rates one by one
 from __future__ import annotations
 
 from random import Random
@@ -45,7 +44,7 @@ def pings(w: World, d: Host, rng: Random, peer: bytes, every: float, count: int)
         for number in range(count):
             there, back, rtt = w.ways(d, peer)
             body = payloads.ping_body(ident, number)
-            w.label_udp(w.now + number, d, d.ip, 8, peer, 0, "benign", "icmp")
+            w.label_flow(w.now + number, d, d.ip, 8, peer, 0, "benign", "icmp")
             w.emit(w.now + number, there.icmp(8, 0, body))
             w.emit(w.now + number + rtt, back.icmp(0, 0, body))
         yield w.now + count + every * (0.9 + 0.2 * rng.random())
@@ -65,7 +64,7 @@ def announce(
                 message = payloads.mdns_announcement(service, d.name, port, ip_text(own))
             for again in range(2):
                 t = w.now + again * (1.0 + 0.01 * rng.random())
-                w.label_udp(t, d, own, 5353, group, 5353, "benign")
+                w.label_flow(t, d, own, 5353, group, 5353, "benign")
                 w.emit(t, w.group(d, group).udp(5353, 5353, message))
         yield w.now + every * (0.8 + 0.4 * rng.random())
 
@@ -77,7 +76,7 @@ def ssdp_notify(w: World, d: Host, rng: Random, port: int, every: float) -> Habi
         own_port = d.port(rng)
         for again in range(3):
             t = w.now + again * 0.1
-            w.label_udp(t, d, d.ip, own_port, SSDP, 1900, "benign")
+            w.label_flow(t, d, d.ip, own_port, SSDP, 1900, "benign")
             message = payloads.ssdp_notify(ip_text(d.ip), port, d.name)
             w.emit(t, w.group(d, SSDP, 4).udp(own_port, 1900, message))
         yield w.now + every * (0.9 + 0.2 * rng.random())
@@ -91,13 +90,13 @@ def ssdp_search(
     while True:
         own_port, t = d.port(rng), w.now
         for again in range(2):
-            w.label_udp(t + again, d, d.ip, own_port, SSDP, 1900, "benign")
+            w.label_flow(t + again, d, d.ip, own_port, SSDP, 1900, "benign")
             w.emit(t + again, w.group(d, SSDP, 4).udp(own_port, 1900, payloads.ssdp_search(target)))
         for other in w.others(d):
             if other.kind in answer_by:
                 there, _, _ = w.ways(other, d.ip)
                 at = t + 0.1 + rng.random()
-                w.label_udp(at, other, other.ip, 1900, d.ip, own_port, "benign")
+                w.label_flow(at, other, other.ip, 1900, d.ip, own_port, "benign")
                 reply = payloads.ssdp_reply(ip_text(other.ip), 80, other.name)
                 w.emit(at, there.udp(1900, own_port, reply))
         yield wait(rng, every, w, t)

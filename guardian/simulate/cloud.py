@@ -1,6 +1,5 @@
 """Talking to servers: long sessions with keepalives, polls, transfers, firmware, dead ends."""
 
-# ruff: noqa: PLR0917 - habits take their rates one by one
 from __future__ import annotations
 
 from collections.abc import Generator

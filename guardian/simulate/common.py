@@ -1,6 +1,5 @@
 """What every device family shares: its start, its vendor's names, its share of the basics."""
 
-# ruff: noqa: PLR0917 - habits take their rates one by one
 from __future__ import annotations
 
 from collections.abc import Iterable

@@ -3,7 +3,6 @@
 All times are seconds since the scenario's start, as the gateway sees each packet.
 """
 
-# ruff: noqa: PLR0917 - habits take their rates one by one
 from __future__ import annotations
 
 from random import Random
@@ -226,7 +225,7 @@ def udp_ask(
     """Send a datagram and get an answer, or none. Returns the time of the last packet."""
     there, back, rtt = w.ways(d, peer)
     own = d.ip if len(peer) == 4 else d.ip6
-    w.label_udp(t, d, own, own_port, peer, port, label)
+    w.label_flow(t, d, own, own_port, peer, port, label)
     w.emit(t, there.udp(own_port, port, request))
     if reply is not None:
         t += rtt + think

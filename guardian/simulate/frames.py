@@ -6,7 +6,6 @@ whole number modulo 65,535, so checksums are plain integer arithmetic.
 tests/test_simulate.py holds every builder against scapy's own bytes.
 """
 
-# ruff: noqa: PLR0917 - habits take their rates one by one
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address

@@ -4,7 +4,6 @@ A habit is a generator: it emits frames at or after the time it woke, and yields
 time at which it wants to wake next. Times are float seconds since the scenario's start.
 """
 
-# ruff: noqa: PLR0917 - habits take their rates one by one
 from __future__ import annotations
 
 import heapq
@@ -45,6 +44,8 @@ class Host:
     lease_s: int = 86_400
     v6: bool = True
     ip6: bytes = b""
+    stands_for: bytes = b""
+    """The device that labels name in its place: an outsider's victim."""
     since: float = 0.0
     """When it first came into the home."""
     came: float = -1.0
@@ -215,9 +216,11 @@ class World:
         self, t: float, host: Host, a: bytes, ap: int, b: bytes, bp: int, proto: str, label: str
     ) -> None:
         """Register a connection that starts at t."""
-        self.rows.append(Row(self.stamp(t), a, ap, b, bp, proto, label, host.mac))
+        self.rows.append(
+            Row(self.stamp(t), a, ap, b, bp, proto, label, host.stands_for or host.mac)
+        )
 
-    def label_udp(
+    def label_flow(
         self, t: float, host: Host, a: bytes, ap: int, b: bytes, bp: int, label: str,
         proto: str = "udp",
     ) -> None:  # fmt: skip

@@ -1,6 +1,5 @@
 """Hubs: a cloud session, and the local devices that they ask for their state."""
 
-# ruff: noqa: PLR0917 - habits take their rates one by one
 from __future__ import annotations
 
 from random import Random

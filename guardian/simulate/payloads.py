@@ -3,7 +3,7 @@
 scapy is imported inside the functions, so that only a simulation pays for it.
 """
 
-# ruff: noqa: PLC0415, PLR0917 - scapy comes in where it is used
+# ruff: noqa: PLC0415 - scapy comes in where it is used
 from __future__ import annotations
 
 from functools import lru_cache

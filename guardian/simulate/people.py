@@ -1,6 +1,5 @@
 """What people hold and use: phones that browse, printers that print."""
 
-# ruff: noqa: PLR0917 - habits take their rates one by one
 from __future__ import annotations
 
 from random import Random
@@ -48,7 +47,7 @@ def _quic(w: World, d: Host, rng: Random, peer: bytes, t: float, size: int) -> N
     """A QUIC-shaped exchange: full datagrams first, then the answer at speed."""
     there, back, rtt = w.ways(d, peer)
     own_port = d.port(rng)
-    w.label_udp(t, d, d.ip, own_port, peer, 443, "benign")
+    w.label_flow(t, d, d.ip, own_port, peer, 443, "benign")
     first = b"\xc3\x00\x00\x00\x01\x08" + w.pool.bytes(1_194)
     w.emit(t, there.udp(own_port, 443, first))
     t += rtt

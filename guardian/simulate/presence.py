@@ -26,11 +26,11 @@ def join(w: World, d: Host, rng: Random, lasting: bool = True) -> Habit:
     tell = Way(gate.mac, d.mac, gate.ip, d.ip, 64, True)
     for question, reply in (("discover", "offer"), ("request", "ack")):
         message = payloads.dhcp(question, d.mac, d.name, own, server, d.lease_s)
-        w.label_udp(t, d, bytes(4), 68, EVERYONE, 67, "benign")
+        w.label_flow(t, d, bytes(4), 68, EVERYONE, 67, "benign")
         w.emit(t, ask.udp(68, 67, payloads.with_xid(message, xid)))
         t += 0.002 if question == "request" else 0.3 + rng.random()
         message = payloads.dhcp(reply, d.mac, d.name, own, server, d.lease_s)
-        w.label_udp(t, d, gate.ip, 67, d.ip, 68, "benign")
+        w.label_flow(t, d, gate.ip, 67, d.ip, 68, "benign")
         w.emit(t, tell.udp(67, 68, payloads.with_xid(message, xid)))
         t += 0.01
     w.emit(t, arp(1, d.mac, d.ip, bytes(6), d.ip))
@@ -52,10 +52,10 @@ def _find_router(w: World, d: Host, t: float) -> None:
     """Ask whether the link-local address is taken, then for a router."""
     group = ip_bytes("ff02::1:ff00:0")[:13] + d.ip6[13:]
     nobody = Way(d.mac, b"\x33\x33" + group[12:], bytes(16), group, 255, d.wired)
-    w.label_udp(t, d, bytes(16), 135, group, 136, "benign", "icmp")
+    w.label_flow(t, d, bytes(16), 135, group, 136, "benign", "icmp")
     w.emit(t, nobody.icmp(135, 0, bytes(4) + d.ip6))
     t += 1.0
-    w.label_udp(t, d, d.ip6, 133, ALL_ROUTERS, 134, "benign", "icmp")
+    w.label_flow(t, d, d.ip6, 133, ALL_ROUTERS, 134, "benign", "icmp")
     w.emit(t, w.group(d, ALL_ROUTERS).icmp(133, 0, bytes(4) + b"\x01\x01" + d.mac))
 
 
@@ -85,7 +85,7 @@ def neighbours(w: World, d: Host, rng: Random, every: float) -> Habit:
             who_has(w, gate, d.ip, w.now)
         if d.v6 and rng.random() < 0.2:
             there, back, _ = w.ways(d, gate.ip6)
-            w.label_udp(w.now, d, d.ip6, 135, gate.ip6, 136, "benign", "icmp")
+            w.label_flow(w.now, d, d.ip6, 135, gate.ip6, 136, "benign", "icmp")
             w.emit(w.now, there.icmp(135, 0, bytes(4) + gate.ip6 + b"\x01\x01" + d.mac, 255))
             answer = b"\xe0\0\0\0" + gate.ip6 + b"\x02\x01" + gate.mac
             w.emit(w.now + gate.lag, back.icmp(136, 0, answer, 255))
@@ -97,5 +97,5 @@ def router(w: World, rng: Random, every: float) -> Habit:
     body = payloads.advertisement("fd5a:7c10:2e::", gate.mac)
     while True:
         yield w.now + every * (0.6 + 0.8 * rng.random())
-        w.label_udp(w.now, gate, gate.ip6, 134, ALL_NODES, 133, "benign", "icmp")
+        w.label_flow(w.now, gate, gate.ip6, 134, ALL_NODES, 133, "benign", "icmp")
         w.emit(w.now, w.group(gate, ALL_NODES).icmp(134, 0, body))

@@ -83,12 +83,12 @@ def _look_around(w: World, d: Host, rng: Random, plan: Plan) -> Habit:
         yield t + 1 + rng.random()
     for _ in range(plan.searches):
         own_port, t = d.port(rng), w.now
-        w.label_udp(t, d, d.ip, own_port, SSDP, 1900, "benign")
+        w.label_flow(t, d, d.ip, own_port, SSDP, 1900, "benign")
         w.emit(t, w.group(d, SSDP, 4).udp(own_port, 1900, payloads.ssdp_search("ssdp:all")))
         group = rng.choice(MDNS)
         own = d.ip if len(group) == 4 else d.ip6
         message = payloads.mdns_announcement("_setup._tcp.local.", d.name, 80, ip_text(own))
-        w.label_udp(t + 0.02, d, own, 5353, group, 5353, "benign")
+        w.label_flow(t + 0.02, d, own, 5353, group, 5353, "benign")
         w.emit(t + 0.02, w.group(d, group).udp(5353, 5353, message))
         yield t + 0.5 + 3 * rng.random()
 

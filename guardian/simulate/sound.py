@@ -1,6 +1,5 @@
 """Speakers: a chatty session, questions, music, looking for friends in the LAN."""
 
-# ruff: noqa: PLR0917 - habits take their rates one by one
 from __future__ import annotations
 
 from random import Random

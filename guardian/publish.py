@@ -1,0 +1,411 @@
+"""The hub over MQTT: discovery and states retained, incidents through the outbox.
+
+The daemon calls `step` at each tick; it never waits for the network, which has a thread of
+paho's. That thread only puts what happened into a queue. A lost connection is replaced by a new
+client, so that the outbox alone decides what is sent again, and in which order.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import ssl
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from guardian import discovery
+from guardian.config import MqttSettings, mqtt_password
+from guardian.discovery import DeviceState, GatewayState, Topics
+from guardian.errors import ConfigError, GuardianError
+from guardian.incidents import IncidentEvent
+from guardian.outbox import Message, encode
+from guardian.store import Store
+
+log = logging.getLogger("guardian.publish")
+
+KEEPALIVE_S = 30
+"""Seconds after which a silent broker is taken for gone (at 1.5 times it says we are gone)."""
+
+CONNECT_S = 5.0
+"""Seconds that a connection attempt may take."""
+
+GIVE_UP_S = 60.0
+"""Seconds after which an attempt that says nothing is given up."""
+
+BACKOFF_S = (2.0, 60.0)
+"""Seconds between attempts, doubled from the first to the second. The first is above the second
+that paho's thread needs to end."""
+
+BIRTH_S = (0.5, 3.0)
+"""Seconds within which a random moment is chosen to answer a hub that just started: all its
+devices at once would overwhelm it."""
+
+STATE_S = 30.0
+"""Seconds between states of which only figures changed; a threat is told at once."""
+
+WINDOW = 100
+"""Messages of the outbox that wait for the broker's acknowledgement at a time."""
+
+MAX_HUB_DEVICES = 256
+"""Devices shown on the hub; a home has tens. Invented MACs must not flood it. Those with an open
+incident are shown beyond it."""
+
+LINGER_S = 2.0
+"""Seconds that a clean exit waits for the broker's acknowledgements."""
+
+
+class BrokerError(GuardianError):
+    """A broker that cannot be reached or refuses."""
+
+
+class Publisher:
+    """One broker; does nothing while no host is set."""
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        store: Store,
+        *,
+        backoff_s: tuple[float, float] = BACKOFF_S,
+        birth_s: tuple[float, float] = BIRTH_S,
+        state_s: float = STATE_S,
+    ) -> None:
+        """Raises ConfigError where the settings cannot be right; connects in `step`."""
+        self.topics = topics_of(settings, store.installation)
+        self._settings = settings
+        self._store = store
+        self._backoff_s = backoff_s
+        self._birth_s = birth_s
+        self._state_s = state_s
+        self._client: mqtt.Client | None = None
+        self._happened: SimpleQueue[tuple[mqtt.Client, str, Any]] = SimpleQueue()
+        self.connected = False
+        self._since = 0.0
+        self._retry_at = 0.0
+        self._delay = backoff_s[0]
+        self._said = ""
+        self._birth_at: float | None = None
+        self._in_flight: dict[int, int] = {}
+        self._last_seq = 0
+        self._wanted: dict[str, tuple[str, str]] = {}
+        self._told: dict[str, tuple[str, str, float]] = {}
+        self._shown: set[str] = set()
+        self._ending: list[mqtt.Client] = []
+        self.hidden = 0
+        """Devices that are not shown, since there are too many."""
+        if self.enabled:
+            _make_client(settings, "guardian-probe")  # a mistake shows at start, not later
+
+    @property
+    def enabled(self) -> bool:
+        return bool(self._settings.host)
+
+    # --- what shall be told --------------------------------------------------
+
+    def announce(self, events: Iterable[IncidentEvent]) -> list[Message]:
+        """Return the messages of events, for Store.add; none while no broker is configured."""
+        if not self.enabled:
+            return []
+        made = (discovery.incident(self.topics, event) for event in events)
+        return [message for message in made if message is not None]
+
+    def update(self, gateway: GatewayState, devices: Sequence[DeviceState]) -> None:
+        """Set what the hub shall show; `step` sends what changed."""
+        if not self.enabled:
+            return
+        shown = self._choose(devices)
+        self._wanted = {
+            message.topic: (message.payload, urgency)
+            for message, urgency in _states(self.topics, gateway, shown)
+        }
+
+    def _choose(self, devices: Sequence[DeviceState]) -> list[DeviceState]:
+        chosen = []
+        room = MAX_HUB_DEVICES - sum(d.key in self._shown for d in devices)
+        for d in devices:
+            if d.key not in self._shown and not d.threat:
+                if room <= 0:
+                    continue
+                room -= 1
+            chosen.append(d)
+        hidden = len(devices) - len(chosen)
+        if hidden and not self.hidden:
+            log.warning("more than %d devices: new ones are not shown on the hub", MAX_HUB_DEVICES)
+        self.hidden = hidden
+        self._shown = {d.key for d in chosen}
+        return chosen
+
+    # --- the connection ------------------------------------------------------
+
+    def step(self, now: int) -> None:
+        """Do what is due: connect, take acknowledgements, send. `now` is ns.
+
+        Raises StoreError where the outbox cannot be written.
+        """
+        if not self.enabled:
+            return
+        self._take(now)
+        moment = time.monotonic()
+        if self._client is None or not self.connected:
+            if self._client is not None and moment - self._since > GIVE_UP_S:
+                self._lost("it does not answer")
+            if self._client is None and moment >= self._retry_at:
+                self._connect(moment)
+            return
+        if self._birth_at is not None and moment >= self._birth_at:
+            self._birth_at = None
+            self._told.clear()
+        self._send_states(moment)
+        self._send_outbox(now)
+
+    def _connect(self, moment: float) -> None:
+        self._since = moment
+        self._join()
+        client = self._client = _make_client(self._settings, f"guardian-{self._store.installation}")
+        client.will_set(self.topics.status, "offline", qos=1, retain=True)
+        happened = self._happened
+        client.on_connect = lambda c, _u, _f, reason, _p: happened.put((c, "connected", reason))
+        client.on_connect_fail = lambda c, _u: happened.put((c, "failed", sys.exc_info()[1]))
+        client.on_disconnect = lambda c, _u, _f, reason, _p: happened.put((c, "gone", reason))
+        client.on_publish = lambda c, _u, mid, _r, _p: happened.put((c, "acknowledged", mid))
+        client.on_message = lambda c, _u, message: happened.put((c, "message", message.payload))
+        client.connect_async(self._settings.host, self._settings.port, KEEPALIVE_S)
+        client.loop_start()
+
+    def _take(self, now: int) -> None:
+        acknowledged = []
+        while True:
+            try:
+                client, what, value = self._happened.get_nowait()
+            except Empty:
+                break
+            if client is not self._client:
+                continue  # the last word of a client that was given up
+            if what == "connected":
+                self._on_connected(client, value)
+            elif what == "failed":
+                self._lost(_no_connection(value))
+            elif what == "gone":
+                self._lost(f"the connection ended ({value})")
+            elif what == "acknowledged":
+                seq = self._in_flight.pop(value, None)
+                if seq is not None:
+                    acknowledged.append(seq)
+            elif what == "message" and value == b"online" and self._birth_at is None:
+                self._birth_at = time.monotonic() + random.uniform(*self._birth_s)
+        if acknowledged:
+            self._store.outbox.sent(acknowledged, now)
+
+    def _on_connected(self, client: mqtt.Client, reason: Any) -> None:
+        if reason.is_failure:
+            self._lost(_refusal(reason))
+            return
+        if self._said:
+            log.info("the broker at %s is back", _where(self._settings))
+        self._said, self._delay = "", self._backoff_s[0]
+        self.connected = True
+        client.publish(self.topics.status, "online", qos=1, retain=True)
+        client.subscribe(self.topics.birth, qos=1)
+
+    def _lost(self, why: str) -> None:
+        """Give up this client; say so once, and try again later."""
+        client, self._client, self.connected = self._client, None, False
+        self._in_flight.clear()
+        self._told.clear()
+        self._last_seq = 0
+        self._retry_at = time.monotonic() + self._delay
+        self._delay = min(2 * self._delay, self._backoff_s[1])
+        if why != self._said:
+            log.warning(
+                "the broker at %s: %s; Guardian goes on and keeps incidents for it",
+                _where(self._settings), why,
+            )  # fmt: skip
+            self._said = why
+        if client is not None:
+            client.disconnect()
+            self._ending.append(client)  # its thread ends by itself within a second
+
+    def _send_states(self, moment: float) -> None:
+        for topic, (payload, urgent) in self._wanted.items():
+            told = self._told.get(topic)
+            if told is not None:
+                last, last_urgent, at = told
+                if payload == last or (urgent == last_urgent and moment - at < self._state_s):
+                    continue
+            self._publish(Message(topic, payload, "state", retain=True), payload)
+            self._told[topic] = (payload, urgent, moment)
+
+    def _send_outbox(self, now: int) -> None:
+        room = WINDOW - len(self._in_flight)
+        waiting = self._store.outbox.pending(self._last_seq, room) if room > 0 else []
+        if not waiting:
+            return
+        self._store.outbox.tried([w.seq for w in waiting if w.message.kind != "state"])
+        for w in waiting:
+            self._in_flight[self._publish(w.message, w.payload(now))] = w.seq
+            self._last_seq = w.seq
+
+    def _publish(self, message: Message, payload: str) -> int:
+        assert self._client is not None
+        return self._client.publish(message.topic, payload, message.qos, message.retain).mid
+
+    def close(self, now: int) -> None:
+        """Send what waits if the broker is there, say offline, and end the thread."""
+        if self.connected:
+            deadline = time.monotonic() + LINGER_S
+            self.step(now)
+            while self.connected and self._in_flight and time.monotonic() < deadline:
+                time.sleep(0.01)
+                self.step(now)
+        if self._client is not None and self.connected:
+            said = self._client.publish(self.topics.status, "offline", qos=1, retain=True)
+            try:
+                said.wait_for_publish(LINGER_S)
+            except RuntimeError as error:
+                log.debug("the broker went before us: %s", error)
+        if self._client is not None:
+            self._client.disconnect()
+            self._ending.append(self._client)
+        self._client, self.connected = None, False
+        self._join()
+
+    def _join(self) -> None:
+        for client in self._ending:
+            client.loop_stop()
+        self._ending.clear()
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close(time.time_ns())
+
+
+def hub_messages(
+    topics: Topics,
+    gateway: GatewayState,
+    devices: Sequence[DeviceState],
+    events: Iterable[IncidentEvent],
+) -> list[Message]:
+    """Return all that a hub would get, in order, for showing it without a broker."""
+    made = (discovery.incident(topics, event) for event in events)
+    return [
+        Message(topics.status, "online", "state", retain=True),
+        *(message for message, _ in _states(topics, gateway, devices)),
+        *(message for message in made if message is not None),
+    ]
+
+
+def topics_of(settings: MqttSettings, installation: str) -> Topics:
+    """Return the topics of the settings. Raises ConfigError for a prefix that is no topic."""
+    for name, value in (
+        ("prefix", settings.prefix),
+        ("discovery_prefix", settings.discovery_prefix),
+    ):
+        if not value or set(value) & set("+#\0") or value.startswith(("/", "$")):
+            raise ConfigError(
+                f"mqtt.{name} = {value!r} is no topic: write it like guardian or home/guardian"
+            )
+    return Topics(installation, settings.prefix.rstrip("/"), settings.discovery_prefix.rstrip("/"))
+
+
+def check_broker(settings: MqttSettings) -> None:
+    """Connect to the broker once. Raises BrokerError or ConfigError with a sentence."""
+    client = _make_client(settings, f"guardian-check-{secrets.token_hex(4)}")
+    answers: list[Any] = []
+    client.on_connect = lambda _c, _u, _f, reason, _p: answers.append(reason)
+    where = _where(settings)
+    try:
+        client.connect(settings.host, settings.port, KEEPALIVE_S)
+        deadline = time.monotonic() + CONNECT_S
+        while not answers and time.monotonic() < deadline and client.loop(0.1) == 0:
+            pass
+    except (OSError, ValueError) as error:
+        raise BrokerError(f"the broker at {where}: {_no_connection(error)}") from error
+    finally:
+        client.disconnect()
+        client.loop(0.1)
+    if not answers:
+        raise BrokerError(
+            f"{where} does not answer as an MQTT broker: correct [mqtt] host and port"
+        )
+    if answers[0].is_failure:
+        raise BrokerError(f"the broker at {where}: {_refusal(answers[0])}")
+
+
+def _states(
+    topics: Topics, gateway: GatewayState, devices: Sequence[DeviceState]
+) -> list[tuple[Message, str]]:
+    """Return (message, what makes it urgent) of all retained messages, the gateway's first."""
+    out: list[tuple[Message, str]] = []
+
+    def add(made: tuple[str, discovery.Payload], urgency: str) -> None:
+        topic, payload = made
+        out.append((Message(topic, text := encode(payload), "state", retain=True), urgency or text))
+
+    add(discovery.gateway(topics, gateway), "")
+    add(
+        discovery.gateway_state(topics, gateway),
+        f"{gateway.open_incidents} {gateway.devices} {gateway.bundle}",
+    )
+    for d in devices:
+        add(discovery.device(topics, d), "")
+        add(discovery.device_state(topics, d), f"{d.threat} {d.state}")
+    return out
+
+
+def _make_client(settings: MqttSettings, client_id: str) -> mqtt.Client:
+    client = mqtt.Client(
+        CallbackAPIVersion.VERSION2, client_id=client_id, reconnect_on_failure=False
+    )
+    client.connect_timeout = CONNECT_S
+    try:
+        settings.host.encode("idna")
+    except UnicodeError as error:
+        raise ConfigError(
+            f"mqtt.host = {settings.host!r} is no host name: write a name or an address"
+        ) from error
+    if settings.username:
+        client.username_pw_set(settings.username, mqtt_password(settings))
+    if settings.ca:
+        try:
+            client.tls_set(ca_certs=settings.ca)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                f"mqtt.ca = {settings.ca!r} cannot be used ({_why(error)}): give the file of the "
+                "broker's certificate authority in PEM"
+            ) from error
+    return client
+
+
+def _where(settings: MqttSettings) -> str:
+    return f"{settings.host}:{settings.port}"
+
+
+def _no_connection(error: object) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not accepted ({error.verify_message}): set mqtt.ca to the file of "
+            "its certificate authority, and mqtt.host to a name in the certificate"
+        )
+    return f"no connection ({_why(error)}): start it, or correct [mqtt] host and port"
+
+
+def _why(error: object) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+def _refusal(reason: Any) -> str:
+    text = str(reason)
+    if text in {"Not authorized", "Bad user name or password"}:
+        return "it refused the user name or password: set mqtt.username and mqtt.password"
+    return f"it refused the connection ({text})"

@@ -1,0 +1,157 @@
+"""A real mosquitto on a free loopback port, and a listener that keeps all it hears."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from guardian.config import MqttSettings
+
+WAIT_S = 20.0
+
+
+def until(condition: Callable[[], Any], what: str, wait_s: float = WAIT_S) -> None:
+    """Wait until the condition holds, or fail."""
+    deadline = time.monotonic() + wait_s
+    while not condition():
+        assert time.monotonic() < deadline, f"timed out: {what}"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@dataclass
+class Broker:
+    """A mosquitto that can be stopped and started again on its port."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    user: str = ""
+    password: str = ""
+    certificate: Path | None = None
+    key: Path | None = None
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        lines = [f"listener {self.port} 127.0.0.1", "persistence false", "log_type none"]
+        if self.user:
+            accounts = self.folder / "accounts"
+            subprocess.run(
+                ["mosquitto_passwd", "-b", "-c", str(accounts), self.user, self.password],
+                check=True, capture_output=True,
+            )  # fmt: skip
+            accounts.chmod(0o644)  # mosquitto reads it as its own user
+            lines += ["allow_anonymous false", f"password_file {accounts}"]
+        else:
+            lines.append("allow_anonymous true")
+        if self.certificate:
+            lines += [f"certfile {self.certificate}", f"keyfile {self.key}"]
+        lines.append("user root")  # it must read the test's folder
+        config = self.folder / "mosquitto.conf"
+        config.write_text("\n".join(lines) + "\n")
+        self.process = subprocess.Popen([mosquitto(), "-c", str(config)])
+        until(self._answers, "mosquitto starts")
+
+    def _answers(self) -> bool:
+        assert self.process
+        assert self.process.poll() is None, "mosquitto ended"
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.terminate()
+            self.process.wait()
+            self.process = None
+
+    def settings(self, **changes: Any) -> MqttSettings:
+        return replace(MqttSettings(host="127.0.0.1", port=self.port), **changes)
+
+
+def mosquitto() -> str:
+    """The path of mosquitto: Debian keeps it where only root's PATH looks."""
+    found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/sbin")
+    if not found:
+        pytest.skip("no mosquitto: sudo apt install mosquitto")
+    return found
+
+
+@contextmanager
+def broker_in(folder: Path, **options: Any) -> Iterator[Broker]:
+    broker = Broker(folder, **options)
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.stop()
+
+
+@dataclass
+class Heard:
+    topic: str
+    payload: str
+    retain: bool
+    qos: int
+
+    def json(self) -> Any:
+        return json.loads(self.payload)
+
+
+class Listener:
+    """A hub: subscribes and keeps all it hears; comes back after the broker did."""
+
+    def __init__(self, broker: Broker, topic: str = "#") -> None:
+        self.heard: list[Heard] = []
+        self._ready = 0
+        self._topic = topic
+        self.client = mqtt.Client(CallbackAPIVersion.VERSION2)
+        if broker.user:
+            self.client.username_pw_set(broker.user, broker.password)
+        self.client.reconnect_delay_set(1, 1)
+        self.client.on_connect = lambda c, *_: c.subscribe(self._topic, qos=1)
+        self.client.on_subscribe = lambda *_: setattr(self, "_ready", self._ready + 1)
+        self.client.on_message = self._on_message
+        self.client.connect("127.0.0.1", broker.port)
+        self.client.loop_start()
+        self.wait_ready(1)
+
+    def wait_ready(self, times: int) -> None:
+        until(lambda: self._ready >= times, "the listener subscribes")
+
+    def _on_message(self, _client: object, _userdata: object, m: mqtt.MQTTMessage) -> None:
+        self.heard.append(Heard(m.topic, m.payload.decode(), m.retain, m.qos))
+
+    def on(self, topic: str) -> list[Heard]:
+        return [h for h in list(self.heard) if h.topic == topic]
+
+    def close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+@contextmanager
+def listening(broker: Broker, topic: str = "#") -> Iterator[Listener]:
+    listener = Listener(broker, topic)
+    try:
+        yield listener
+    finally:
+        listener.close()

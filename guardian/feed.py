@@ -9,7 +9,7 @@ import select
 import stat
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import cast
@@ -27,6 +27,9 @@ PEEK_BYTES = 65_536
 
 SPARE_BYTES = 64
 """Zeros after the bytes of a block: a gather of a header at the end stays inside."""
+
+_ALL = 1 << 30
+"""More than a buffer holds; a read1() of it takes what is there."""
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -88,11 +91,16 @@ class Feed:
         """Why reading ended before the end of the input; empty where it did not."""
         self._block = block
         self._stack = ExitStack()
-        self._stream: io.BufferedReader | gzip.GzipFile = stream
+        self._first = b""
         self._poll: select.poll | None = None
+        self._read: Callable[[memoryview], int | None]
         if stream.peek(2)[:2] == GZIP_MAGIC:
-            self._stream = self._stack.enter_context(gzip.GzipFile(fileobj=stream))
+            self._read = self._stack.enter_context(gzip.GzipFile(fileobj=stream)).readinto1
         else:
+            # Past what was peeked at we read the file itself: a buffer in between would wait for
+            # more of a pipe than there is.
+            self._first = stream.read1(_ALL)
+            self._read = stream.raw.readinto
             self._poll = _poll_of(stream)
 
     def close(self) -> None:
@@ -108,11 +116,16 @@ class Feed:
         self.at += used
         self.size = len(rest)
         view = fresh.data
-        while self.size < room:
+        if self._first:
+            taken = min(len(self._first), room - self.size)
+            view[self.size : self.size + taken] = self._first[:taken]
+            self._first = self._first[taken:]
+            self.size += taken
+        while self.size < room and not self._first:
             if self._poll is not None and self.size > len(rest) and not self._poll.poll(0):
                 break  # a pipe with nothing more to say for now: work on what is there
             try:
-                got = self._stream.readinto1(view[self.size : room])
+                got = self._read(view[self.size : room])
             except (OSError, EOFError, zlib.error) as error:
                 self.fault = str(error)
                 break

@@ -1,0 +1,434 @@
+"""Packets -> connections: finished records and slices, whatever the cut into batches.
+
+Packets are sorted by key. What is plain (UDP, ICMP, a lone SYN) is added up by column for all
+connections at once; what needs its order (TCP's control packets, timeouts in the middle of a
+batch) goes by events through tcp.packet. A moment of the clock decides, never a batch: a
+connection is over at its deadline, a slice is due at its boundary, and a full table is trimmed
+after every EVICT_EVERY-th packet since the start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise, repeat
+
+import numpy as np
+
+from guardian import keys, ports, service, tcp
+from guardian.addresses import Lan
+from guardian.connalone import DNS_IDLE_NS, DNS_STEP_NS, IDLE_NS, Alone, boundary
+from guardian.connstate import (
+    ATTEMPT,
+    BORN,
+    BYTES,
+    DNS,
+    FIRST,
+    IDLE,
+    IPB,
+    LAST,
+    LOW,
+    MAC,
+    NEVER,
+    OPENED,
+    ORIG,
+    PKTS,
+    REAS,
+    RESP,
+    SEEN,
+    SEENHIST,
+    SEQ,
+    SERIAL,
+    SNIFF,
+    START,
+    STATE,
+    SYN_SENT,
+    TRIM,
+    TS,
+)  # fmt: skip
+from guardian.connstore import Store
+from guardian.const import MAX_CONNS, SLICE_FIRST_NS
+from guardian.keys import Groups, Keys
+from guardian.tables import I64, U8, Array, Conns, Decoded, Packets
+
+EVICT_EVERY = 4_096
+"""Packets between two looks at a full table: it overshoots its capacity by this at most."""
+
+_TCP, _UDP, _ICMP, _ICMP6 = 6, 17, 1, 58
+_FAR = 1 << 62
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a step hands out, both in the order of (told, uid)."""
+
+    records: Conns
+    slices: Conns
+
+
+class ConnTable:
+    """The living connections.
+
+    lan says which addresses are local; capacity is the number of living connections kept;
+    seed makes keys and uids, and two tables with the same seed give the same uids.
+    """
+
+    def __init__(self, lan: Lan, capacity: int = MAX_CONNS, seed: int = 0) -> None:
+        self.lan = lan
+        self.capacity = capacity
+        self.evicted = 0
+        """Connections that were ended because the table was full."""
+        self._seed = seed
+        self._salt = 0
+        self._words = keys.seeds(seed)
+        self._store = Store()
+        self._slot_of: dict[int, int] = {}
+        self._now = -(1 << 62)
+        self._count = 0
+        self._records: list[Conns] = []
+        self._slices: list[Conns] = []
+
+    @property
+    def live(self) -> int:
+        """Connections that are not over."""
+        return len(self._slot_of)
+
+    def step(self, decoded: Decoded) -> Told:
+        """Take a batch of packets (or none: a tick) and the clock; return what is due by then.
+
+        Malformed or hostile packets raise nothing.
+        """
+        packets = decoded.packets
+        n = len(packets)
+        if n:
+            clock = np.maximum.accumulate(np.maximum(packets.ts, self._now))
+            for begin, end in self._pieces(n):
+                part = slice(begin, end)
+                whole = begin == 0 and end == n
+                self._take(packets if whole else packets.take(part), clock[part], decoded.data)
+                if self._count % EVICT_EVERY == 0:
+                    self._evict(int(clock[end - 1]))
+            self._now = int(clock[-1])
+        self._now = max(self._now, decoded.now)
+        self._sweep(self._now)
+        return self._tell(self._now)
+
+    def finish(self) -> Told:
+        """End all connections at the end of the input."""
+        slots = np.array(sorted(self._slot_of.values()), dtype=np.int64)
+        self._end(slots, np.full(len(slots), self._now, dtype=np.int64))
+        return self._tell(NEVER)
+
+    def _pieces(self, n: int) -> list[tuple[int, int]]:
+        """Cut a batch at every EVICT_EVERY-th packet, if the table could become full."""
+        if len(self._slot_of) + n <= self.capacity:
+            return [(0, n)]
+        first = EVICT_EVERY - self._count % EVICT_EVERY
+        bounds = [0, *range(first, n, EVICT_EVERY), n]
+        return list(pairwise(bounds))
+
+    # --- a batch ---------------------------------------------------------------------------
+
+    def _take(self, packets: Packets, clock: I64, data: U8) -> None:
+        store, serial = self._store, self._count
+        self._count += len(packets)
+        keyed, order, groups, slots = self._group(packets)
+        tick_first = clock[groups.leaders]
+        tick_last = clock[order[groups.first + groups.count - 1]]
+
+        old = np.flatnonzero(slots >= 0)
+        over = store.deadline[slots[old]] <= tick_first[old]
+        ended = slots[old[over]]
+        if len(ended):
+            self._end(ended, store.deadline[ended])
+            slots[old[over]] = -1
+            old = old[~over]
+        due = slots[old[store.due[slots[old]] <= tick_first[old]]]
+        if len(due):
+            self._speak(due)
+
+        new = slots < 0
+        if new.any():
+            slots[new] = self._begin(packets, keyed, clock, groups.leaders[new], serial)
+        leaders = groups.leaders
+        proto = packets.proto[leaders]
+        calm = tick_last < np.minimum(store.deadline[slots], self._boundary(slots, tick_first))
+        calm &= ~np.logical_or.reduceat(packets.bad_csum[order], groups.first)
+        plain = calm & (proto != _TCP)
+        syn = calm & new & (proto == _TCP) & (groups.count == 1)
+        syn &= (packets.flags[leaders] & 0x17) == tcp.F_SYN
+        syn &= (packets.window[leaders] > 0) & (packets.payload_len[leaders] == 0)
+        rest = ~(plain | syn)
+        if plain.any():
+            index, place, begins = groups.members(order, plain)
+            self._add(packets, keyed, clock, data, slots[plain], index, place, begins)
+        if syn.any():
+            self._open(packets, clock, slots[syn], leaders[syn])
+        if rest.any():
+            index, place, begins = groups.members(order, rest)
+            alone = Alone(store, packets, keyed, clock, data, serial, self._begin_one)
+            alone.run(slots[rest], index, place, begins)
+            self._from_alone(alone)
+
+    def _group(self, packets: Packets) -> tuple[Keys, I64, Groups, I64]:
+        """Return the packets' keys, their order by key, the groups, and each group's slot or -1."""
+        while True:
+            keyed = keys.of(packets, self._words)
+            order = np.argsort(keyed.hash, kind="stable")
+            groups = Groups.of(keyed, order)
+            if groups is not None:
+                found = map(self._slot_of.get, groups.hashes, repeat(-1))
+                slots = np.fromiter(found, dtype=np.int64, count=len(groups.hashes))
+                old = slots >= 0
+                if self._store.same_keys(slots[old], keyed, groups.leaders[old]):
+                    return keyed, order, groups, slots
+            self._rehash()  # two keys have one hash
+
+    def _rehash(self) -> None:
+        """Take other words for the hash, and put all rows under their new hashes."""
+        self._salt += 1
+        self._words = keys.seeds(self._seed + (self._salt << 128))
+        store = self._store
+        slots = np.array(list(self._slot_of.values()), dtype=np.int64)
+        hashes, turn = keys.again(
+            store.low[slots], store.high[slots], store.rest[slots], self._words
+        )
+        store.hash[slots] = hashes
+        store.turn(slots[turn])
+        self._slot_of = dict(zip(hashes.tolist(), slots.tolist(), strict=True))
+
+    def _boundary(self, slots: I64, tick: I64) -> I64:
+        """Return when the open slice of each row ends, or the one that opens at tick."""
+        due = self._store.due[slots]
+        return np.where(due == NEVER, boundary(self._store.ints[slots, BORN], tick), due)
+
+    def _begin(self, packets: Packets, keyed: Keys, clock: I64, index: I64, serial: int) -> I64:
+        """Make rows for connections whose first packets are at index; return their slots."""
+        n = len(index)
+        slots = self._store.allocate(n)
+        proto, ts = packets.proto[index], packets.ts[index]
+        sport, dport = packets.sport[index], packets.dport[index]
+        turned = ports.turned(proto, packets.flags[index], sport, dport)
+        rows = np.flatnonzero(turned)
+        if len(rows):
+            turned[rows] = ~self.lan.multicast(packets.dst[index[rows]])
+        ints = np.zeros((n, self._store.ints.shape[1]), dtype=np.int64)
+        ints[:, TS] = ints[:, LAST] = ints[:, OPENED] = ts
+        ints[:, BORN] = ints[:, SEEN] = clock[index]
+        ints[:, IDLE] = IDLE_NS
+        ints[:, LOW] = keyed.low_sends[index] ^ turned
+        ints[:, DNS] = ports.is_dns(proto, np.where(turned, sport, dport))
+        ints[:, SERIAL] = serial + index
+        for side in (ORIG, RESP):
+            ints[:, side + REAS] = ints[:, side + TRIM] = 1
+        store = self._store
+        store.ints[slots] = ints
+        store.history[slots] = np.where(turned, b"^", b"")
+        store.service[slots] = b""
+        store.host[slots] = b""
+        store.due[slots] = NEVER
+        store.deadline[slots] = clock[index] + IDLE_NS
+        store.hash[slots] = keyed.hash[index]
+        store.low[slots], store.high[slots] = keyed.low[index], keyed.high[index]
+        store.rest[slots] = keyed.rest[index]
+        self._slot_of.update(zip(keyed.hash[index].tolist(), slots.tolist(), strict=True))
+        return slots
+
+    def _begin_one(self, packets: Packets, keyed: Keys, clock: I64, index: int, serial: int) -> int:
+        one = np.array([index], dtype=np.int64)
+        return int(self._begin(packets, keyed, clock, one, serial)[0])
+
+    def _add(
+        self, packets: Packets, keyed: Keys, clock: I64, data: U8,
+        slots: I64, index: I64, place: I64, begins: I64,
+    ) -> None:  # fmt: skip
+        """Add the packets at index, without TCP, to rows: sums, first letters, clocks."""
+        store = self._store
+        ints = store.ints
+        asks = keyed.low_sends[index] == (ints[slots, LOW] != 0)[place]
+        at = np.arange(len(index))
+        ts, ip_len = packets.ts[index], packets.ip_len[index]
+        proto = packets.proto[index[begins]]
+        udp = proto == _UDP
+        length = np.where(
+            (packets.proto[index] == _UDP)
+            | (packets.proto[index] == _ICMP)
+            | (packets.proto[index] == _ICMP6),
+            packets.payload_len[index],
+            0,
+        )
+        firsts = []
+        for side, sent in ((ORIG, asks), (RESP, ~asks)):
+            earliest = np.minimum.reduceat(np.where(sent, at, _FAR), begins)
+            active = earliest < _FAR
+            first = np.where(active, earliest, 0)
+            ints[slots, side + PKTS] += np.add.reduceat(sent.astype(np.int64), begins)
+            ints[slots, side + IPB] += np.add.reduceat(np.where(sent, ip_len, 0), begins)
+            ints[slots, side + BYTES] += np.add.reduceat(np.where(sent, length, 0), begins)
+            unseen = active & (ints[slots, side + MAC] == 0)
+            mac = packets.src_mac[index[first[unseen]]]
+            ints[slots[unseen], side + MAC] = mac.astype(np.int64)
+            bit = tcp.B_DATA if side == ORIG else tcp.B_DATA << 16
+            letter = active & udp & (ints[slots, SEENHIST] & bit == 0)
+            ints[slots[letter], SEENHIST] |= bit
+            firsts.append(np.where(letter, earliest, _FAR))
+        asked, answered = firsts
+        letters = np.where(asked < _FAR, b"D", b"").astype("S2")
+        letters = np.where(asked <= answered, letters, b"d")
+        both = (asked < _FAR) & (answered < _FAR)
+        letters = np.where(both, np.where(asked < answered, b"Dd", b"dD"), letters)
+        more = np.flatnonzero(letters != b"")
+        store.history[slots[more]] = np.char.add(store.history[slots[more]], letters[more])
+
+        opens = store.due[slots] == NEVER
+        if opens.any():
+            fresh = slots[opens]
+            ints[fresh, OPENED] = ts[begins[opens]]
+            store.due[fresh] = self._boundary(fresh, clock[index[begins[opens]]])
+        last = np.append(begins[1:], len(index)) - 1
+        ints[slots, LAST] = np.maximum(ints[slots, LAST], np.maximum.reduceat(ts, begins))
+        ints[slots, SEEN] = clock[index[last]]
+        self._sniff(packets, data, slots, index, place, asks)
+        self._renew(slots)
+
+    def _renew(self, slots: I64) -> None:
+        """Set the deadlines of rows without TCP from when they were last seen."""
+        ints = self._store.ints
+        seen = ints[slots, SEEN]
+        since = seen - ints[slots, BORN]
+        looks = (since + DNS_IDLE_NS + DNS_STEP_NS - 1) // DNS_STEP_NS
+        self._store.deadline[slots] = np.where(
+            ints[slots, DNS] != 0,
+            ints[slots, BORN] + looks * DNS_STEP_NS,
+            seen + ints[slots, IDLE],
+        )
+
+    def _sniff(
+        self, packets: Packets, data: U8, slots: I64, index: I64, place: I64, asks: Array
+    ) -> None:
+        """Look into the first payloads of connections whose service is not known."""
+        store = self._store
+        memory = store.ints[slots, SNIFF]
+        hungry = service.hungry(memory[place], asks) & (packets.payload_cap[index] > 0)
+        for at in np.flatnonzero(hungry).tolist():
+            slot, asking = int(slots[place[at]]), bool(asks[at])
+            now = int(store.ints[slot, SNIFF])
+            if not service.hungry_one(now, asking):
+                continue
+            i = int(index[at])
+            proto, sport, dport = (
+                int(packets.proto[i]),
+                int(packets.sport[i]),
+                int(packets.dport[i]),
+            )
+            start = int(packets.payload_start[i])
+            cap = min(int(packets.payload_cap[i]), service.MAX_LOOK)
+            store.ints[slot, SNIFF], store.service[slot], store.host[slot] = service.sniff(
+                now,
+                asking,
+                proto,
+                dport if asking else sport,
+                data[start : start + cap].tobytes(),
+                bytes(store.service[slot]),
+                bytes(store.host[slot]),
+            )
+
+    def _open(self, packets: Packets, clock: I64, slots: I64, index: I64) -> None:
+        """Open TCP connections by their SYN; each slot has this one packet."""
+        store = self._store
+        ints = store.ints
+        tick = clock[index]
+        ints[slots, ORIG + STATE] = SYN_SENT
+        ints[slots, ORIG + START] = packets.seq[index]
+        ints[slots, ORIG + SEQ] = 1
+        ints[slots, ORIG + PKTS] = 1
+        ints[slots, ORIG + IPB] = packets.ip_len[index]
+        ints[slots, ORIG + MAC] = packets.src_mac[index].astype(np.int64)
+        ints[slots, SEENHIST] = tcp.B_SYN
+        ints[slots, FIRST] = 1
+        ints[slots, ATTEMPT] = tick
+        store.history[slots] = b"S"
+        store.due[slots] = tick + SLICE_FIRST_NS
+        store.deadline[slots] = tick + tcp.ATTEMPT_NS
+
+    # --- telling ---------------------------------------------------------------------------
+
+    def _from_alone(self, alone: Alone) -> None:
+        """Take over what was begun, said and ended while rows were handled alone."""
+        store = self._store
+        if alone.snapshots:
+            slots = np.array(alone.snapshots, dtype=np.int64)
+            final = np.zeros(len(slots), dtype=np.bool_)
+            told = store.due[slots]
+            self._slices.append(store.slices(slots, told, final, self.lan, self._seed))
+            store.release(slots)
+        if alone.ended:
+            slots = np.array([slot for slot, _ in alone.ended], dtype=np.int64)
+            told = np.array([told for _, told in alone.ended], dtype=np.int64)
+            self._record(slots, told)
+            store.release(slots)
+
+    def _end(self, slots: I64, told: I64) -> None:
+        """End connections: their last slices, their records, their rows."""
+        if not len(slots):
+            return
+        self._record(slots, told)
+        for key in self._store.hash[slots].tolist():
+            del self._slot_of[key]
+        self._store.release(slots)
+
+    def _record(self, slots: I64, told: I64) -> None:
+        store = self._store
+        due = store.due[slots]
+        untold = due != NEVER
+        if untold.any():
+            some = slots[untold]
+            when, end = due[untold], told[untold]
+            self._slices.append(
+                store.slices(some, np.minimum(when, end), when >= end, self.lan, self._seed)
+            )
+        self._records.append(store.records(slots, told, self.lan, self._seed))
+
+    def _speak(self, slots: I64) -> None:
+        """Tell the slices of living connections whose boundary has come."""
+        store = self._store
+        final = np.zeros(len(slots), dtype=np.bool_)
+        self._slices.append(store.slices(slots, store.due[slots], final, self.lan, self._seed))
+        store.spoken(slots)
+
+    def _sweep(self, now: int) -> None:
+        store = self._store
+        over = np.flatnonzero(store.deadline <= now)
+        if len(over):
+            self._end(over, store.deadline[over])
+        due = np.flatnonzero(store.due <= now)
+        if len(due):
+            self._speak(due)
+
+    def _evict(self, now: int) -> None:
+        """Trim the table: first those that got no answer, of these the longest silent."""
+        self._sweep(now)
+        excess = len(self._slot_of) - self.capacity
+        if excess <= 0:
+            return
+        slots = np.fromiter(self._slot_of.values(), dtype=np.int64, count=len(self._slot_of))
+        ints = self._store.ints
+        order = np.lexsort((ints[slots, SERIAL], ints[slots, SEEN], ints[slots, RESP + PKTS] > 0))
+        self.evicted += excess
+        # Told just after this moment, when all that was due at it is known.
+        self._end(slots[order[:excess]], np.full(excess, now + 1, dtype=np.int64))
+
+    def _tell(self, now: int) -> Told:
+        records, self._records = _due(self._records, now)
+        slices, self._slices = _due(self._slices, now)
+        return Told(records, slices)
+
+
+def _due(parts: list[Conns], now: int) -> tuple[Conns, list[Conns]]:
+    """Return the rows that are due, in the order of (told, uid), and the others."""
+    if not parts:
+        return Conns.empty(), []
+    rows = Conns.concat(parts)
+    ready = rows.told <= now
+    later = [] if ready.all() else [rows.take(~ready)]
+    rows = rows if ready.all() else rows.take(ready)
+    return rows.take(np.lexsort((rows.uid, rows.told))), later

@@ -34,6 +34,7 @@ from guardian.connstate import (
     P_IPB,
     P_MISSED,
     P_PKTS,
+    PARTIAL,
     PIECE,
     PKTS,
     RESP,
@@ -59,6 +60,8 @@ SHELL_IDLE_NS = 3_600 * NS
 
 _TCP, _UDP, _ICMP, _ICMP6 = 6, 17, 1, 58
 _SHELLS = (b"ssh", b"ftp")
+_WHOLE = frozenset((b"http", b"ssl", b"ssh", b"ftp", b"smtp", b"irc", b"pop3", b"imap"))
+"""Services that Zeek confirms only where it saw the connection from its start."""
 
 BeginOne = Callable[[Packets, Keys, I64, int, int], int]
 
@@ -227,6 +230,8 @@ class Alone:
             row[SERVICE],
             row[HOST],
         )
+        if proto == _TCP and row[PARTIAL] and row[SERVICE] in _WHOLE:
+            row[SERVICE] = b""
         if row[SERVICE].startswith(_SHELLS):
             row[IDLE] = SHELL_IDLE_NS
 

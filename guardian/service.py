@@ -49,6 +49,7 @@ _IMAP = re.compile(
 _SSH = re.compile(rb"SSH-[12]\.[0-9]")
 _GREETING = re.compile(rb"220[ -]")
 _REPLY = re.compile(rb"[1-5][0-9][0-9][ -]")
+_SNMP = re.compile(rb"\x30.{1,4}?\x02\x01[\x00\x01\x03]", re.DOTALL)
 _TELNET = re.compile(rb"\xff[\xfb-\xfe][\x00-\x31]")
 
 # What one side's first payload claims, waiting for the other side's.
@@ -98,6 +99,8 @@ def _segment(
         return memory | _SETTLED, service if fits else b"", host
     if first or asking:
         found, name = _stream(port, asking, payload)
+        if found in _SHOWN_AT_ONCE and memory >> _CLAIM_SHIFT:
+            return memory | _SETTLED, service, name or host  # not what the server greeted with
         if found:
             settled = 0 if asking and found in _SHOWN_AT_ONCE else _SETTLED
             return memory | settled, found, name or host
@@ -130,10 +133,10 @@ def _agree(known: bytes, claim: bytes) -> bytes:
     return b""
 
 
-def _claim(asking: bool, port: int, payload: bytes) -> bytes:
+def _claim(asking: bool, port: int, payload: bytes) -> bytes:  # noqa: PLR0911
     """Return what a side's payload claims; a pair of equal claims from both sides decides."""
     if _SSH.match(payload):
-        return b"ssh" if asking else b"ssh"
+        return b"ssh"
     if asking:
         if _SMTP.match(payload):
             return b"smtp"
@@ -156,7 +159,7 @@ def _claim(asking: bool, port: int, payload: bytes) -> bytes:
 # --- TCP: what shows itself at once -------------------------------------------------------
 
 
-def _stream(port: int, asking: bool, payload: bytes) -> Found:
+def _stream(port: int, asking: bool, payload: bytes) -> Found:  # noqa: PLR0911
     if asking:
         match = _METHOD.match(payload)
         if match:
@@ -183,7 +186,7 @@ def _stream(port: int, asking: bool, payload: bytes) -> Found:
     return _stream_by_port(port, asking, payload)
 
 
-def _stream_by_port(port: int, asking: bool, payload: bytes) -> Found:
+def _stream_by_port(port: int, asking: bool, payload: bytes) -> Found:  # noqa: PLR0911
     """Return services whose bytes alone would fit much else."""
     size = len(payload)
     if port in {53, 5353} and size >= 14 and int.from_bytes(payload[:2], "big") >= 12:
@@ -233,7 +236,7 @@ def _is_ldap(payload: bytes) -> bool:
 # --- UDP ----------------------------------------------------------------------------------
 
 
-def _datagram(port: int, asking: bool, payload: bytes) -> Found:
+def _datagram(port: int, asking: bool, payload: bytes) -> Found:  # noqa: PLR0911
     by_port = _UDP_BY_PORT.get(port)
     if by_port is not None:
         found = by_port(payload)
@@ -278,7 +281,8 @@ def dns_question(message: bytes) -> bytes | None:
         return None
     if not counts[0]:
         return b""
-    at, labels = 12, []
+    at = 12
+    labels: list[bytes] = []
     while at < len(message) and message[at]:
         size = message[at]
         if size > 63 or at + 1 + size > len(message) or len(labels) > 32:
@@ -306,9 +310,7 @@ def _dhcp(payload: bytes) -> Found:
 
 
 def _snmp(payload: bytes) -> Found:
-    return (
-        (b"snmp", b"") if re.match(rb"\x30.{1,4}?\x02\x01[\x00\x01\x03]", payload, re.S) else _NONE
-    )
+    return (b"snmp", b"") if _SNMP.match(payload) else _NONE
 
 
 def _ssdp(payload: bytes) -> Found:

@@ -81,6 +81,11 @@ def logits_loss() -> Any:
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
+def rebuilt_loss(wanted: Any, found: Any) -> Any:
+    """Return [batch]: mean squared difference over steps and features, the scorer's error."""
+    return keras.ops.mean(keras.ops.square(wanted - found), axis=(1, 2))
+
+
 def predict(model: Any, x: F32, batch: int = 1024) -> F32:
     """Return the model's answers, float32; memory is bounded by the batch."""
     parts = [np.asarray(model(x[k : k + batch], training=False)) for k in range(0, len(x), batch)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,7 +34,7 @@ def to_tflite(
     concrete = tf.function(lambda x: model(x, training=False)).get_concrete_function(spec)
     # A frozen graph: with resource variables TFLite would read them at run time, and fail.
     frozen = convert_variables_to_constants_v2(concrete)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], model)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if form == "int8":
         rows = representative[: max(batch, REPRESENTATIVE)]
@@ -45,7 +46,9 @@ def to_tflite(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = samples
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    with _quiet():
+    with _quiet(), warnings.catch_warnings():
+        # It asks for ranges of the input, which the representative sequences give.
+        warnings.filterwarnings("ignore", "Statistics for quantized inputs")
         return bytes(converter.convert())
 
 

@@ -1,0 +1,106 @@
+"""Models that train, become int8 TFLite, and answer as they did before."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from guardian import bundle, features, scoring
+from guardian.errors import InputError
+from trainer import labels
+from trainer.rows import Rows
+
+pytestmark = pytest.mark.train
+
+
+def trainer(name: str) -> Any:
+    """Return a module of the trainer that needs tensorflow; skips where there is none."""
+    pytest.importorskip("tensorflow")
+    return importlib.import_module(f"trainer.{name}")
+
+
+def test_the_plain_autoencoder_has_its_known_size() -> None:
+    assert trainer("models").lstm_autoencoder(10, 4).count_params() == 34_364
+
+
+def toy(m: int = 600, seed: int = 0) -> Rows:
+    """Sequences whose class stands in two of the features of the last step."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(m, 12, len(features.NAMES))).astype(np.float32)
+    label = rng.integers(0, len(labels.CLASSES), m).astype(np.int8)
+    x[:, -1, 0] += 6.0 * (label % 3)
+    x[:, -1, 1] += 6.0 * (label // 3)
+    length = rng.integers(1, 13, m).astype(np.int32)
+    return Rows(x, length, label, np.zeros(m, np.int64), (("toy", "toy"),))
+
+
+def test_a_run_becomes_a_bundle_that_knows_what_it_learned(tmp_path: Path) -> None:
+    run, recipe = trainer("run"), trainer("recipe")
+    said: list[str] = []
+    material = recipe.Material(toy(3000, 1), toy(600, 2), ())
+    fitted = run.fit_run(material, recipe.Recipe(epochs=12), said.append)
+    run.save(fitted, tmp_path / "a.run")
+    made = trainer("commands").export(tmp_path / "a.run", tmp_path / "a", echo=said.append)
+    again = trainer("commands").export(tmp_path / "a.run", tmp_path / "b", echo=said.append)
+    assert (
+        made.manifest["files"]["classifier.tflite"]
+        == (again.manifest["files"]["classifier.tflite"])
+    )
+    assert any("sequences/s" in line or "a second" in line for line in said)
+    assert made.classifier.form == "int8"
+    assert builtin_only(made.classifier.content)
+    assert builtin_only(made.autoencoder.content)
+
+    test = toy(500, 3)
+    pair = scoring.Pair(
+        made.scaler, made.autoencoder, made.classifier, (12, len(features.NAMES)),
+        len(labels.CLASSES),
+    )  # fmt: skip
+    answers = np.concatenate([a[1] for a in pair.infer(test.x, test.length)])
+    assert (answers.argmax(axis=1) == test.label).mean() > 0.8
+    assert bundle.load(tmp_path / "b").digest == again.digest
+
+
+def builtin_only(content: bytes) -> bool:
+    """Return whether a TFLite model holds no Flex and no custom operation."""
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    codes = {max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes}
+    return schema.BuiltinOperator.CUSTOM not in codes and b"Flex" not in content
+
+
+@pytest.mark.parametrize("form", ["int8", "float32"])
+def test_the_exported_twin_answers_as_the_model_that_was_trained(form: str) -> None:
+
+    trainer("fit").keras.utils.set_random_seed(3)
+    x = np.random.default_rng(0).normal(size=(64, 12, 9)).astype(np.float32)
+
+    def build(**how: Any) -> Any:
+        return trainer("models").lstm_classifier(12, 9, 7, **how)
+
+    model = build()
+    content = trainer("quantize").to_tflite(build, model.get_weights(), 16, form, x)
+    scaler = bundle.Scaler(np.zeros(9, np.float32), np.ones(9, np.float32), 9.0)
+    autoencoder = trainer("quantize").to_tflite(
+        lambda **how: trainer("models").lstm_autoencoder(12, 9, **how),
+        trainer("models").lstm_autoencoder(12, 9).get_weights(), 16, form, x,
+    )  # fmt: skip
+    pair = scoring.Pair(
+        scaler,
+        bundle.ModelFile("autoencoder", autoencoder, form, 16),
+        bundle.ModelFile("classifier", content, form, 16),
+        (12, 9),
+        7,
+    )
+    wanted = scoring.softmax(np.asarray(model(x, training=False)))
+    found = np.concatenate([a[1] for a in pair.infer(x, np.full(64, 12, np.int32))])
+    np.testing.assert_allclose(found, wanted, atol=1e-5 if form == "float32" else 0.03)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no training run"):
+        trainer("commands").export(tmp_path, tmp_path / "out")

@@ -1,0 +1,31 @@
+"""`python -m trainer.bundle`: make the bundle that is shipped."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from trainer.commands import train
+
+
+def main() -> int:
+    """Make the shipped bundle; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of captures")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
+    parser.add_argument("--quick", action="store_true", help="small and weak, to try the way")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    begun = time.monotonic()
+
+    def echo(text: str) -> None:
+        sys.stderr.write(f"[{time.monotonic() - begun:5.0f} s] {text}\n")
+
+    train([], given.out, data=given.data, seed=given.seed, quick=given.quick, echo=echo, keep=False)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

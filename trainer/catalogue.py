@@ -1,0 +1,156 @@
+"""The captures at hand: where each lies, what it says, and what it may be used for.
+
+`train` and `calibrate` only name sets whose licence lets a shipped bundle learn from them;
+everything else is for evaluation alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from guardian.errors import InputError
+from trainer.streams import Judge, Stream, benign, lan_with, malicious, read
+
+IOT23 = "CC BY 4.0; Garcia, Parmisano, Erquiaga 2020, doi 10.5281/zenodo.4743746"
+STRATOSPHERE = "GPL-2.0 (records of connections); Stratosphere Laboratory, CTU Prague"
+MONIOTR = "Apache-2.0; Mon(IoT)r Lab, Northeastern University"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One capture, or several short ones of a kind."""
+
+    name: str
+    pattern: str
+    """Path or glob below the data folder."""
+    use: str
+    """train, calibrate or evaluate."""
+    group: str
+    """What is left out together: one laboratory's network, one home."""
+    judge: Judge | None = None
+    lan: tuple[str, ...] = ()
+    licence: str = "evaluation only"
+
+
+def _iot23(number: str, use: str, group: str) -> Source:
+    return Source(f"iot23 {number}", f"iot23/*-{number}-labeled.csv", use, group, licence=IOT23)
+
+
+def _mixed(number: str, use: str, host: str) -> Source:
+    return Source(
+        f"stratosphere {number}",
+        f"stratosphere/{number}-zeek-mixed/data/conn.log.labeled.gz",
+        use,
+        "windows-pcs",
+        lan=lan_with(f"{host}/32"),
+        licence=STRATOSPHERE,
+    )
+
+
+_HOMES = "smart-home-pcaps"
+_NEST = f"{_HOMES}/nest-hue-wemo-2014"
+_UNSW = lan_with("129.94.5.0/24")
+_SLIPS = "attack-pcaps/slips"
+_DDOS = "attack-pcaps/ddos"
+
+CATALOGUE: tuple[Source, ...] = (
+    # --- may teach and calibrate a shipped bundle ------------------------------------------
+    _iot23("5-1", "train", "echo"),
+    _iot23("8-1", "train", "pi-a"),
+    _iot23("20-1", "train", "pi-a"),
+    _iot23("42-1", "train", "pi-b"),
+    _iot23("44-1", "train", "pi-b"),
+    Source(
+        "stratosphere 001",
+        "stratosphere/001-zeek-scenario-malicious/labeled-conn.log",
+        "train",
+        "njrat",
+        licence=STRATOSPHERE,
+    ),
+    Source(
+        "stratosphere 002",
+        "stratosphere/002-zeek-scenario-port-scanning/conn.log.gz",
+        "train",
+        "nmap",
+        malicious("scan", orig="172.16.1.11"),
+        licence=STRATOSPHERE,
+    ),
+    _mixed("008", "train", "147.32.81.167"),
+    Source(
+        "yi camera", f"{_HOMES}/yi-camera-2019/*.pcap", "train", "yi", benign, licence=MONIOTR
+    ),
+    _iot23("4-1", "calibrate", "hue"),
+    _mixed("010", "calibrate", "147.32.83.234"),
+    Source(
+        "blink hub 2019",
+        f"{_HOMES}/blink-hub-idle-2019/*.pcap",
+        "calibrate",
+        "blink-hub",
+        benign,
+        licence=MONIOTR,
+    ),
+    # --- benign, evaluation alone -------------------------------------------------------------
+    *(
+        Source(name, f"{_HOMES}/one-week-2021/{name}.*pcap", "evaluate", "one-week", benign)
+        for name in (
+            "blink-cam-01", "blink-cam-02", "lockly-hub-01", "schlage-lock-01", "ultraloq-hub-01",
+        )
+    ),
+    Source(
+        "tplink-plug", f"{_HOMES}/tplink-plug-2018/*.pcap", "evaluate", "tplink", benign
+    ),
+    Source(
+        "nest 28 march", f"{_NEST}/nest/28-march-setup-2-long-capture.pcapng", "evaluate", "unsw",
+        benign, _UNSW,
+    ),
+    Source(
+        "nest 27 march", f"{_NEST}/nest/nest-343-27march-2130.pcapng", "evaluate", "unsw", benign,
+        _UNSW,
+    ),
+    Source("nest fire test", f"{_NEST}/nest/fire-tests-343nest-fire-test2-full.pcap", "evaluate",
+           "unsw", benign, _UNSW),
+    Source("hue 2014", f"{_NEST}/hue/*.pcap", "evaluate", "unsw", benign, _UNSW),
+    Source("wemo 2014", f"{_NEST}/wemo/*.pcap", "evaluate", "unsw", benign, _UNSW),
+    Source("mqttset benign", "mqttset/benign-train.pcap", "evaluate", "mqttset", benign),
+    Source("iot-sentinel set-ups", "iot-sentinel/*/*.pcap", "evaluate", "sentinel", benign),
+    # --- attacks, evaluation alone --------------------------------------------------------------
+    Source("slips beacon", f"{_SLIPS}/test-cc/*.pcap", "evaluate", "slips",
+           malicious("c2", orig="147.32.80.37"), lan_with("147.32.80.37/32")),
+    Source("slips icmp scan", f"{_SLIPS}/test12-icmp-portscan.pcap", "evaluate", "slips",
+           malicious("scan", orig="192.168.1.109")),
+    Source("syn scan", "attack-pcaps/misc/synscan.pcapng", "evaluate", "sanders",
+           malicious("scan", orig="172.16.0.8")),
+    Source("slips port scan", "stratosphere-slips/port-scans/horizontal/conn.log", "evaluate",
+           "slips", malicious("scan")),
+    Source("syn flood (target)", f"{_DDOS}/pkt.TCP.synflood.spoofed.pcap", "evaluate", "ddos",
+           malicious("flood", resp="10.10.10.10")),
+    Source("syn-ack reflection (target)", f"{_DDOS}/amp.TCP.reflection.SYNACK.pcap", "evaluate",
+           "ddos", malicious("flood")),
+    Source("isakmp amplification (target)", f"{_DDOS}/amp.UDP.isakmp.pcap", "evaluate", "ddos",
+           malicious("flood", resp="10.10.10.10")),
+    Source("dns amplification (target)", f"{_DDOS}/amp.dns.RRSIG.fragmented.pcap", "evaluate",
+           "ddos", malicious("flood", resp="10.10.10.10")),
+    *(
+        Source(f"mqttset {name}", f"mqttset/{name}-train.*", "evaluate", "mqttset",
+               malicious(label))
+        for name, label in (
+            ("bruteforce", "brute-force"), ("flood", "flood"), ("malariados", "flood"),
+            ("malformed", "other"), ("slowite", "flood"),
+        )
+    ),
+)  # fmt: skip
+
+
+def of(use: str) -> tuple[Source, ...]:
+    return tuple(source for source in CATALOGUE if source.use == use)
+
+
+def streams(source: Source, data: Path) -> Iterator[tuple[Path, Stream]]:
+    """Yield the streams of a source's files. Raises InputError where the folder has none."""
+    paths = sorted(data.glob(source.pattern))
+    if not paths:
+        raise InputError(f"{data} lacks {source.pattern}: give the folder of captures with --data")
+    for path in paths:
+        yield path, read(path, lan=source.lan, judge=source.judge)

@@ -1,0 +1,51 @@
+"""What `guardian train`, `guardian evaluate` and `guardian export` call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before tensorflow is imported
+
+from guardian.bundle import Bundle
+from trainer import recipe as recipes
+from trainer import run as runs
+from trainer.export import export as write_bundle
+
+Echo = Callable[[str], None]
+
+
+def train(
+    inputs: list[Path],
+    out: Path,
+    *,
+    data: Path | None = None,
+    simulate: int = recipes.Recipe.homes,
+    seed: int = 1,
+    epochs: int = 0,
+    quick: bool = False,
+    echo: Echo = print,
+    keep: bool = True,
+) -> Bundle:
+    """Train on captures, logs and simulated homes, and write the bundle to `out`.
+
+    `inputs` are the user's: pcaps (with .labels.csv beside them where they are simulated) and
+    connection logs; without labels they are taken for quiet days. The run itself is kept beside
+    the bundle in `out`.run, for export. Raises InputError for what cannot be read.
+    """
+    recipe = recipes.QUICK if quick else recipes.Recipe(homes=simulate)
+    recipe = replace(recipe, seed=seed, epochs=epochs or recipe.epochs)
+    material = recipes.prepare(data, inputs, recipe, echo)
+    run = runs.fit_run(material, recipe, echo)
+    if keep:
+        runs.save(run, out.with_name(f"{out.name}.run"))
+    bundle = write_bundle(run, out, echo, name=out.name)
+    echo(f"wrote {out}: threat line {bundle.threat_threshold:.3f}")
+    return bundle
+
+
+def export(run_folder: Path, out: Path, *, echo: Echo = print) -> Bundle:
+    """Quantize and calibrate a run that `train` left behind, and write its bundle to `out`."""
+    return write_bundle(runs.load(run_folder), out, echo, name=out.name)

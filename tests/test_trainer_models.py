@@ -42,15 +42,11 @@ def toy(m: int = 600, seed: int = 0) -> Rows:
 def test_a_run_becomes_a_bundle_that_knows_what_it_learned(tmp_path: Path) -> None:
     run, recipe = trainer("run"), trainer("recipe")
     said: list[str] = []
-    material = recipe.Material(toy(3000, 1), toy(600, 2), ())
+    material = recipe.Material(toy(2000, 1), toy(600, 2), ())
     fitted = run.fit_run(material, recipe.Recipe(epochs=12), said.append)
     run.save(fitted, tmp_path / "a.run")
     made = trainer("commands").export(tmp_path / "a.run", tmp_path / "a", echo=said.append)
     again = trainer("commands").export(tmp_path / "a.run", tmp_path / "b", echo=said.append)
-    assert (
-        made.manifest["files"]["classifier.tflite"]
-        == (again.manifest["files"]["classifier.tflite"])
-    )
     assert any("sequences/s" in line or "a second" in line for line in said)
     assert made.classifier.form == "int8"
     assert builtin_only(made.classifier.content)
@@ -63,6 +59,8 @@ def test_a_run_becomes_a_bundle_that_knows_what_it_learned(tmp_path: Path) -> No
     )  # fmt: skip
     answers = np.concatenate([a[1] for a in pair.infer(test.x, test.length)])
     assert (answers.argmax(axis=1) == test.label).mean() > 0.8
+    np.testing.assert_allclose(again.golden.probability, made.golden.probability, atol=1e-3)
+    assert again.threat_threshold == pytest.approx(made.threat_threshold, abs=1e-3)
     assert bundle.load(tmp_path / "b").digest == again.digest
 
 

@@ -27,20 +27,19 @@ def train(
     epochs: int = 0,
     quick: bool = False,
     echo: Echo = print,
-    keep: bool = True,
+    keep: Path | None = None,
 ) -> Bundle:
     """Train on captures, logs and simulated homes, and write the bundle to `out`.
 
     `inputs` are the user's: pcaps (with .labels.csv beside them where they are simulated) and
     connection logs; without labels they are taken for quiet days. The run itself is kept beside
-    the bundle in `out`.run, for export. Raises InputError for what cannot be read.
+    the bundle in `out`.run (or in `keep`), for export. Raises InputError for what cannot be read.
     """
     recipe = recipes.QUICK if quick else recipes.Recipe(homes=simulate)
     recipe = replace(recipe, seed=seed, epochs=epochs or recipe.epochs)
     material = recipes.prepare(data, inputs, recipe, echo)
     run = runs.fit_run(material, recipe, echo)
-    if keep:
-        runs.save(run, out.with_name(f"{out.name}.run"))
+    runs.save(run, keep or out.with_name(f"{out.name}.run"))
     bundle = write_bundle(run, out, echo, name=out.name)
     echo(f"wrote {out}: threat line {bundle.threat_threshold:.3f}")
     return bundle

@@ -16,6 +16,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of captures")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--quick", action="store_true", help="small and weak, to try the way")
+    parser.add_argument("--run", type=Path, default=Path("runs/default"), help="keep the run here")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     begun = time.monotonic()
@@ -23,7 +24,8 @@ def main() -> int:
     def echo(text: str) -> None:
         sys.stderr.write(f"[{time.monotonic() - begun:5.0f} s] {text}\n")
 
-    train([], given.out, data=given.data, seed=given.seed, quick=given.quick, echo=echo, keep=False)
+    how = {"data": given.data, "seed": given.seed, "quick": given.quick, "keep": given.run}
+    train([], given.out, echo=echo, **how)
     return 0
 
 

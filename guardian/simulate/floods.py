@@ -10,7 +10,7 @@ from guardian.simulate.flows import Tcp
 from guardian.simulate.frames import ACK, RST, SYN
 from guardian.simulate.home import Habit, Host, World, public_ip
 
-MAX_PACKETS = 120_000
+MAX_PACKETS = 60_000
 """A flood ends here whatever its rate and length: files stay small enough to carry."""
 
 BREATH_S = 0.5

@@ -189,6 +189,10 @@ class ConnRows:
             self.ended.append(uid)
         return self._best.pop(uid, None)
 
+    def waiting(self) -> bool:
+        """Whether a commit would write anything."""
+        return bool(self.rows or self.changed or self.ended)
+
     def committed(self) -> None:
         """Forget what stands in the database now."""
         self._stored.update(self.changed)

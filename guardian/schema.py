@@ -19,6 +19,8 @@ from guardian.errors import GuardianError
 APPLICATION_ID = 0x47554152
 """`GUAR` in the header of the file: this database is Guardian's."""
 
+DEFAULT_PATH = Path("/var/lib/guardian/guardian.db")
+
 FILE_MODE = 0o640
 """The daemon writes, its group reads."""
 
@@ -165,6 +167,11 @@ CREATE INDEX outbox_waiting ON outbox(seq) WHERE sent IS NULL;
     + "CREATE INDEX commands_waiting ON commands(created) WHERE done IS NULL;\n",
 )
 """One script per version; never edit one that was released, add the next."""
+
+
+def default_path() -> Path:
+    """Return the path of the database: GUARDIAN_DB, else the daemon's."""
+    return Path(os.environ.get("GUARDIAN_DB") or DEFAULT_PATH)
 
 
 def statements(script: str) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,26 +29,22 @@ from guardian.incidents import (
 )
 from guardian.outbox import Message, Outbox, encodable, encode
 from guardian.retention import Retention, prune
-from guardian.schema import StoreError, open_writer
+from guardian.schema import StoreError, default_path, open_writer
 from guardian.tables import Conns
 
 __all__ = ["VERDICTS", "Scored", "Store", "StoreError", "default_path", "incident_of"]
 
 log = logging.getLogger("guardian.store")
 
-DEFAULT_PATH = Path("/var/lib/guardian/guardian.db")
-
 COMMIT_S = 5.0
 """Seconds. Plain rows are written so often: at most this is lost by a power cut, and an SD card
 gets one write in place of hundreds. An incident is written at once."""
 
+IDLE_NS = 60 * NS
+"""Where nothing happened, last_commit is written this often: readers see that we run."""
+
 SEEN_NS = 60 * NS
 """A device's last_seen is written at most this often."""
-
-
-def default_path() -> Path:
-    """Return the path of the database: GUARDIAN_DB, else the daemon's."""
-    return Path(os.environ.get("GUARDIAN_DB") or DEFAULT_PATH)
 
 
 class Store:
@@ -137,7 +132,10 @@ class Store:
         for message in messages:
             self._messages.append((now, message))
             self._urgent = True
-        due = not 0 <= now - self._tried < self._commit_ns  # a clock set back is due, too
+        # Nothing to write spares the card; but once a minute the file shows that we live. A clock
+        # that was set back is due, too.
+        pause = self._commit_ns if self._waiting() else max(self._commit_ns, IDLE_NS)
+        due = not 0 <= now - self._tried < pause
         if due or (self._urgent and not self._failing):
             self.commit(now)
             return True
@@ -153,6 +151,9 @@ class Store:
             != (old.name, old.addresses, old.gateway)
         ):
             self._devices[device.key] = device
+
+    def _waiting(self) -> bool:
+        return bool(self._conns.waiting() or self._devices or self._incidents or self._messages)
 
     def commit(self, now: int) -> None:
         """Write all that waits in one transaction. Raises StoreError and keeps it on failure."""

@@ -156,6 +156,15 @@ def test_a_clock_set_back_still_commits(store: Store, path: Path) -> None:
     assert len(rows(path, "SELECT * FROM connections")) == 1
 
 
+def test_nothing_to_write_spares_the_card(store: Store, path: Path) -> None:
+    step(store)
+    wal = path.with_name("guardian.db-wal").stat().st_size
+    assert not any(step(store, now=NOW + n * NS) for n in range(1, 60))
+    assert path.with_name("guardian.db-wal").stat().st_size == wal
+    assert step(store, now=NOW + 60 * NS)
+    assert store.last_commit == NOW + 60 * NS
+
+
 def test_the_row_of_a_connection(store: Store, path: Path) -> None:
     records = conns(1)
     records.service[:] = b"ssl"

@@ -1,0 +1,193 @@
+"""What the user's commands read from the database, beside the daemon that writes it.
+
+Every answer is plain dicts and lists, as --json prints them; times are float seconds.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guardian.const import NS
+from guardian.schema import StoreError, open_reader
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+Row = dict[str, Any]
+
+INCIDENT = (
+    "id", "opened", "updated", "closed", "severity", "cause", "label", "speaker", "score",
+    "explanation", "advice", "count", "feedback",
+)  # fmt: skip
+_TIMES = {"opened", "updated", "closed"}
+
+RUNNING_NS = 150 * NS
+"""The daemon writes at least once a minute; after two and a half it is taken for stopped."""
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Database]:
+    """Open the database for reading. Raises StoreError with a sentence."""
+    # Half a second where pandas is installed: only those who read pay for it.
+    from sqlite_utils import Database  # noqa: PLC0415
+
+    connection = open_reader(path)
+    try:
+        connection.execute("BEGIN")  # one moment of the database for all questions
+        yield Database(connection)
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"cannot read the database {path} ({error}): try again; if it stays, restore a backup"
+        ) from error
+    finally:
+        connection.close()
+
+
+def devices(db: Database, now: int) -> list[Row]:
+    """Return the devices, those with an open incident first, then by name."""
+    open_incidents = dict(
+        db.execute("SELECT device, count(*) FROM incidents WHERE closed IS NULL GROUP BY 1")
+    )
+    snoozed = _snoozed(db, now)
+    out = []
+    for row in db.query("SELECT * FROM devices"):
+        key = row["key"]
+        addresses = json.loads(row["addresses"])
+        address = best_address(addresses)
+        count = open_incidents.get(key, 0)
+        out.append(
+            {
+                "key": key,
+                "name": row["user_name"] or row["learned"] or address or key,
+                "named_by_user": row["user_name"] is not None,
+                "mac": row["mac"],
+                "address": address,
+                "addresses": addresses,
+                "state": (
+                    "alert" if count
+                    else "gateway" if row["gateway"]
+                    else "snoozed" if key in snoozed
+                    else "quiet"
+                ),
+                "open_incidents": count,
+                "snoozed_until": snoozed.get(key),
+                "first_seen": row["first_seen"] / NS,
+                "last_seen": row["last_seen"] / NS,
+            }
+        )  # fmt: skip
+    return sorted(out, key=lambda d: (-d["open_incidents"], str(d["name"]).lower(), d["key"]))
+
+
+def _snoozed(db: Database, now: int) -> dict[str, float]:
+    rows = db.query("SELECT args FROM commands WHERE kind = 'snooze' AND result = 'ok'")
+    out: dict[str, float] = {}
+    for row in rows:
+        args = json.loads(row["args"])
+        if args["until"] > now:
+            out[args["device"]] = max(args["until"] / NS, out.get(args["device"], 0.0))
+    return out
+
+
+def best_address(addresses: list[str]) -> str:
+    """Return the IPv4 address used last, else the last address, else nothing."""
+    v4 = [a for a in addresses if ":" not in a]
+    return (v4 or addresses or [""])[-1]
+
+
+def alerts(db: Database, *, only_open: bool, limit: int) -> list[Row]:
+    """Return incidents as --json shows them, open ones first, then the newest."""
+    rows = db.query(
+        "SELECT * FROM incidents WHERE closed IS NULL OR NOT ? "
+        "ORDER BY closed IS NOT NULL, updated DESC, id LIMIT ?",
+        (only_open, limit),
+    )
+    names = user_names(db)
+    return [_incident(row, names) for row in rows]
+
+
+def incident(db: Database, prefix: str) -> Row:
+    """Return the one incident whose id begins with `prefix`, with its history.
+
+    Raises StoreError where there is none or more than one.
+    """
+    found = list(
+        db.query(
+            "SELECT * FROM incidents WHERE substr(id, 1, length(?1)) = ?1 "
+            "ORDER BY id <> ?1, updated DESC LIMIT 6",
+            (prefix,),
+        )
+    )
+    if not found or not prefix:
+        raise StoreError(f"no incident {prefix!r}: guardian alerts lists them")
+    if len(found) > 1 and found[0]["id"] != prefix:
+        ids = ", ".join(row["id"] for row in found[:5])
+        raise StoreError(f"{prefix!r} may be {ids}: give more of the id")
+    out = _incident(found[0], user_names(db))
+    out["history"] = [
+        {"at": row["at"] / NS, "change": row["change"], "severity": row["severity"]}
+        for row in db.query(
+            "SELECT at, change, severity FROM incident_events WHERE incident = ? ORDER BY id",
+            (out["id"],),
+        )
+    ]
+    bundle = list(db.query("SELECT name FROM bundles WHERE digest = ?", (found[0]["bundle"],)))
+    out["bundle"] = bundle[0]["name"] if bundle else ""
+    return out
+
+
+def _incident(row: Row, names: dict[str, str]) -> Row:
+    out: Row = {key: row[key] for key in INCIDENT}
+    for key in _TIMES:
+        out[key] = None if row[key] is None else row[key] / NS
+    name = names.get(row["device"]) or row["name"]
+    out["device"] = {"mac": row["mac"], "ip": row["ip"], "name": name}
+    out.update(json.loads(row["evidence"]))
+    return out
+
+
+def user_names(db: Database) -> dict[str, str]:
+    """Return the user's names by device key: they hold for older incidents, too."""
+    rows = db.query("SELECT key, user_name FROM devices WHERE user_name IS NOT NULL")
+    return {row["key"]: row["user_name"] for row in rows}
+
+
+def find_device(db: Database, text: str) -> Row:
+    """Return the device with this key, MAC, address or name, or whose name begins so.
+
+    Raises StoreError where there is none or more than one.
+    """
+    wanted = text.strip().lower()
+    plain = wanted.replace("-", ":")
+    address = _address(wanted)
+    everyone = devices(db, 0)
+    found = [
+        d for d in everyone
+        if wanted == d["key"].lower() or plain == d["mac"] or address in d["addresses"]
+    ]  # fmt: skip
+    found = found or [d for d in everyone if str(d["name"]).lower() == wanted]
+    found = found or [d for d in everyone if wanted and str(d["name"]).lower().startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise StoreError(f"no device {text!r}: guardian devices lists them")
+    keys = ", ".join(d["key"] for d in found[:5])
+    raise StoreError(f"{text!r} may be {keys}: give one of these")
+
+
+def _address(text: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return None
+
+
+def running(db: Database, now: int) -> bool:
+    """Return whether the daemon wrote lately."""
+    facts = {row["key"]: row["value"] for row in db.query("SELECT key, value FROM meta")}
+    return facts.get("ended") == "unclean" and now - int(facts.get("last_commit", 0)) < RUNNING_NS

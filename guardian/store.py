@@ -253,6 +253,18 @@ class Store:
                 (digest, name, now, now, encode(dict(manifest))),
             )
 
+    def devices(self) -> list[Device]:
+        """Return the devices that are known, the one seen last at the end."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT key, mac, addresses, learned, gateway, first_seen, last_seen "
+                "FROM devices ORDER BY last_seen, key"
+            ).fetchall()
+        return [
+            Device(i, key, mac, tuple(json.loads(addresses)), name, bool(gateway), first, last)
+            for i, (key, mac, addresses, name, gateway, first, last) in enumerate(rows)
+        ]
+
     def open_incidents(self) -> list[Incident]:
         """Return the incidents that are open, oldest first; after a crash, those of that run."""
         with self._errors():
@@ -347,7 +359,10 @@ class Store:
     # --- upkeep --------------------------------------------------------------
 
     def prune(self, now: int) -> int:
-        """Delete some outdated rows (see retention.prune); return how many. `now`: wall clock."""
+        """Delete some outdated rows (see retention.prune); return how many. `now`: wall clock.
+
+        Call it once a minute, and soon again while it returns more than 0.
+        """
         with self._errors():
             return prune(self._db, now, self.keep)
 

@@ -1,0 +1,101 @@
+"""`guardian check`: what is wrong and how to mend it, a line each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from guardian import interfaces
+from guardian.config import Settings, mqtt_password
+from guardian.errors import CaptureError, ConfigError, GuardianError, InputError
+from guardian.runtime import load_bundle
+from guardian.scoring import Scorer
+
+
+def check(settings: Settings, *, quick: bool) -> int:
+    """Run every check, print a line for each; return 0 when all is well, 1 otherwise.
+
+    quick leaves out what may take seconds: opening the ring and asking the broker.
+    """
+    tests: list[tuple[str, Callable[[Settings], str]]] = [
+        ("interface", interface),
+        ("model", model),
+        ("database", database),
+    ]
+    if not quick:
+        tests[1:1] = [("rights", rights)]
+        tests.append(("broker", broker))
+    failed = 0
+    for name, test in tests:
+        try:
+            click.echo(f"ok    {name:10} {test(settings)}")
+        except GuardianError as error:
+            failed += 1
+            click.echo(f"WRONG {name:10} {error}")
+    return int(failed > 0)
+
+
+def interface(settings: Settings) -> str:
+    """Return what is known of the interface; raises CaptureError or ConfigError."""
+    name = settings.capture.interface
+    there = ", ".join(interfaces.names())
+    if not name:
+        raise ConfigError(f"none is named: set [capture] interface; this machine has {there}")
+    if name not in interfaces.names():
+        raise CaptureError(f"there is no {name}: this machine has {there}")
+    if interfaces.looks_like_wan(name):
+        raise CaptureError(
+            f"{name} has a public address, so it is the Internet side: name the LAN side"
+        )
+    known = ", ".join(interfaces.networks(name)) or "no address"
+    return f"{name} ({known})"
+
+
+def rights(settings: Settings) -> str:
+    """Open the ring once; raises CaptureError."""
+    from guardian.ring import Ring  # noqa: PLC0415 - AF_PACKET exists on Linux alone
+
+    Ring(
+        settings.capture.interface,
+        ring_bytes=settings.capture.ring_mib << 20,
+        snaplen=settings.capture.snaplen,
+        promiscuous=settings.capture.promiscuous,
+    ).close()
+    return f"may capture; a ring of {settings.capture.ring_mib} MiB can be had"
+
+
+def model(settings: Settings) -> str:
+    """Load the bundle and compare its golden outputs; raises BundleError."""
+    bundle = load_bundle(settings)
+    scorer = Scorer(bundle)
+    return f"{bundle.name} {bundle.version}, golden outputs agree on {scorer.runtime}"
+
+
+def database(settings: Settings) -> str:
+    """See that the database can be written; raises InputError."""
+    path = Path(settings.store.path)
+    target = path if path.exists() else path.parent
+    if not target.exists():
+        raise InputError(f"there is no folder {target}: make it, owned by the user of the daemon")
+    if not os.access(target, os.W_OK):
+        user = os.environ.get("USER") or f"user {os.getuid()}"
+        raise InputError(f"{user} may not write {target}: run the check as the daemon's user")
+    free = os.statvfs(target)
+    mib = free.f_bavail * free.f_frsize >> 20
+    if mib < 64:
+        raise InputError(f"only {mib} MiB are free for {path}: make room")
+    return f"{path}, {mib:,} MiB free"
+
+
+def broker(settings: Settings) -> str:
+    """Connect to the broker once; raises GuardianError."""
+    if not settings.mqtt.host:
+        return "none is set; nothing is sent"
+    from guardian.publish import check_broker  # noqa: PLC0415 - paho only where there is a hub
+
+    mqtt_password(settings.mqtt)
+    check_broker(settings.mqtt)
+    return f"{settings.mqtt.host}:{settings.mqtt.port} accepts us"

@@ -1,0 +1,286 @@
+"""The command line: `guardian`. Each command's work lives in a module of its own.
+
+Modules are imported inside the commands, so that `guardian --help` is quick and the gateway never
+loads what it does not run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from guardian import __version__
+from guardian.errors import ConfigError, GuardianError
+from guardian.usercli import USER_COMMANDS
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+INPUT = click.argument("input_path", metavar="INPUT", type=click.Path(path_type=Path))
+CONFIG = click.option("-c", "--config", type=click.Path(path_type=Path), help="Settings (TOML).")
+LAN = click.option("--lan", multiple=True, metavar="CIDR", help="A network at home; repeatable.")
+BUNDLE = click.option("--bundle", type=click.Path(path_type=Path), help="Folder of a model bundle.")
+CHECKSUMS = click.option(
+    "--ignore-checksums", is_flag=True, default=None, help="Count packets whose checksum is wrong."
+)
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="guardian")
+def cli() -> None:
+    """The guardian of a home network."""
+
+
+def settings_of(
+    config: Path | None,
+    lan: tuple[str, ...] = (),
+    bundle: Path | None = None,
+    ignore_checksums: bool | None = None,
+) -> Any:
+    """Return the settings of the file and environment, with the command line's on top."""
+    from guardian import config as configuration
+
+    settings = configuration.load(config)
+    settings = configuration.override(settings, "home", lan=lan or None)
+    settings = configuration.override(settings, "model", bundle=str(bundle) if bundle else None)
+    return configuration.override(settings, "capture", ignore_checksums=ignore_checksums)
+
+
+@cli.command()
+@CONFIG
+@click.option("-i", "--interface", help="LAN-side interface, such as br0.")
+@LAN
+@BUNDLE
+def run(
+    config: Path | None, interface: str | None, lan: tuple[str, ...], bundle: Path | None
+) -> None:
+    """Watch the network: the daemon."""
+    from guardian import config as configuration
+    from guardian.daemon import Daemon
+
+    settings = settings_of(config, lan, bundle)
+    settings = configuration.override(settings, "capture", interface=interface)
+    raise SystemExit(Daemon(settings).run())
+
+
+@cli.command()
+@click.argument(
+    "inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option("--db", type=click.Path(path_type=Path), help="Also write to this database.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object at the end.")
+@CONFIG
+@LAN
+@BUNDLE
+@CHECKSUMS
+def replay(
+    inputs: tuple[Path, ...],
+    db: Path | None,
+    as_json: bool,
+    config: Path | None,
+    lan: tuple[str, ...],
+    bundle: Path | None,
+    ignore_checksums: bool | None,
+) -> None:
+    """Run captures or logs through the daemon's pipeline."""
+    from guardian.replay import replay as work
+
+    work(inputs, settings_of(config, lan, bundle, ignore_checksums), db=db, as_json=as_json)
+
+
+@cli.command()
+@INPUT
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["zeek", "json", "csv", "none"]),
+    default="zeek",
+    show_default=True,
+)
+@CONFIG
+@LAN
+@CHECKSUMS
+def conns(
+    input_path: Path,
+    form: str,
+    config: Path | None,
+    lan: tuple[str, ...],
+    ignore_checksums: bool | None,
+) -> None:
+    """Print connection records, as Zeek's conn.log has them; `none` only counts."""
+    from guardian.listing import conns as work
+
+    work(input_path, settings_of(config, lan, None, ignore_checksums), form)
+
+
+@cli.command()
+@INPUT
+@click.option(
+    "--format", "form", type=click.Choice(["csv", "json"]), default="csv", show_default=True
+)
+@CONFIG
+@LAN
+@BUNDLE
+@CHECKSUMS
+def score(
+    input_path: Path,
+    form: str,
+    config: Path | None,
+    lan: tuple[str, ...],
+    bundle: Path | None,
+    ignore_checksums: bool | None,
+) -> None:
+    """Print one row per connection with its scores and verdict."""
+    from guardian.listing import score as work
+
+    work(input_path, settings_of(config, lan, bundle, ignore_checksums), form)
+
+
+@cli.command()
+@click.argument("scenario", required=False)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The .pcap to write.")
+@click.option("--seed", type=int, help="Another seed gives another day.")
+@click.option("--hours", type=float, help="Length in hours.")
+def simulate(
+    scenario: str | None, output: Path | None, seed: int | None, hours: float | None
+) -> None:
+    """Write labelled home traffic, quiet or infected; without SCENARIO, list them."""
+    from guardian.drill import simulate as work
+
+    work(scenario, output, seed, hours)
+
+
+@cli.command()
+@click.option("--keep", type=click.Path(path_type=Path), help="Keep capture and database here.")
+@click.option("--broker", metavar="HOST[:PORT]", help="Send what the hub gets to this broker.")
+@BUNDLE
+def demo(keep: Path | None, broker: str | None, bundle: Path | None) -> None:
+    """A simulated home with one infected device, end to end."""
+    from guardian.demo import demo as work
+
+    work(keep, broker, settings_of(None, (), bundle))
+
+
+@cli.command()
+@CONFIG
+@click.option("-i", "--interface", help="LAN-side interface, such as br0.")
+@click.option("--quick", is_flag=True, help="Settings, model and database alone, for ExecStartPre.")
+def check(config: Path | None, interface: str | None, quick: bool) -> None:
+    """Tell what is wrong and how to mend it: settings, rights, model, broker."""
+    from guardian import config as configuration
+    from guardian.check import check as work
+
+    settings = configuration.override(settings_of(config), "capture", interface=interface)
+    raise SystemExit(work(settings, quick=quick))
+
+
+@cli.command()
+@click.argument("what", type=click.Choice(["incidents", "connections"]))
+@click.option("--db", type=click.Path(path_type=Path), help="The database.")
+@click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv")
+@CONFIG
+def dump(what: str, db: Path | None, form: str, config: Path | None) -> None:
+    """Write incidents or connections for other tools."""
+    from guardian.listing import dump as work
+
+    work(what, db or Path(settings_of(config).store.path), form)
+
+
+@cli.command()
+@click.argument("inputs", metavar="[INPUT]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Bundle folder.")
+@click.option("--data", type=click.Path(path_type=Path), help="Also learn from this data folder.")
+@click.option("--simulate", "homes", type=int, default=24, show_default=True, help="Homes.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--epochs", type=int, default=0, help="0: as many as the recipe says.")
+@click.option("--quick", is_flag=True, help="A small model from few homes, to try the way.")
+def train(
+    inputs: tuple[Path, ...],
+    out: Path,
+    data: Path | None,
+    homes: int,
+    seed: int,
+    epochs: int,
+    quick: bool,
+) -> None:
+    """Train a bundle from logs, captures and simulated homes (workstation)."""
+    workstation().train(
+        list(inputs),
+        out,
+        data=data,
+        simulate=homes,
+        seed=seed,
+        epochs=epochs,
+        quick=quick,
+        echo=say,
+    )
+
+
+@cli.command()
+@click.option("--bundle", type=click.Path(path_type=Path), help="Bundle (default: the shipped).")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of captures.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder of the report.")
+@click.option("--leave-one-out", is_flag=True, help="Retrain without each capture.")
+def evaluate(bundle: Path | None, data: Path | None, out: Path | None, leave_one_out: bool) -> None:
+    """The table by capture left out of training (workstation)."""
+    if data is None:
+        data = Path(os.environ.get("GUARDIAN_DATA", "../shared/data"))
+    if not data.is_dir():
+        raise GuardianError(f"no captures at {data}: give --data FOLDER or set GUARDIAN_DATA")
+    workstation().evaluate(bundle, data, out, leave_one_out=leave_one_out, echo=say)
+
+
+@cli.command()
+@click.argument("run_folder", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Bundle folder.")
+def export(run_folder: Path, out: Path) -> None:
+    """Quantize a trained run again and write its bundle (workstation)."""
+    workstation().export(run_folder, out, echo=say)
+
+
+for command in USER_COMMANDS:
+    cli.add_command(command)
+
+
+def say(text: str) -> None:
+    """Tell progress: on stderr, so that stdout stays for results."""
+    click.echo(text, err=True)
+
+
+def workstation() -> Any:
+    """Return trainer.commands, or say how to install what it needs."""
+    try:
+        from trainer import commands
+    except ImportError as error:
+        raise GuardianError(
+            f"this needs the workstation's packages ({error.name} is missing): "
+            "pip install 'guardian-home[train]'"
+        ) from error
+    return commands
+
+
+def main() -> None:
+    """Run the command line: 0 done, 1 failed with a sentence on stderr, 2 usage."""
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except ConfigError as error:
+        click.echo(f"guardian: settings: {error}", err=True)
+        sys.exit(1)
+    except GuardianError as error:
+        click.echo(f"guardian: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

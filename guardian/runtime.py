@@ -1,0 +1,59 @@
+"""Puts a pipeline together from the settings; shared by daemon, replay and score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from guardian import bundle as bundles
+from guardian.addresses import Lan, mac_pack
+from guardian.bundle import Bundle
+from guardian.config import Settings
+from guardian.devices import DeviceTable
+from guardian.errors import ConfigError
+from guardian.pipeline import Pipeline
+
+
+def load_bundle(settings: Settings) -> Bundle:
+    """Return the bundle that the settings name, checked; the shipped one by default."""
+    folder = Path(settings.model.bundle) if settings.model.bundle else bundles.default_path()
+    return bundles.load(folder)
+
+
+def open_pipeline(
+    settings: Settings,
+    bundle: Bundle,
+    *,
+    lan: tuple[str, ...] = (),
+    gateway_macs: tuple[str, ...] = (),
+    gateway_addresses: tuple[str, ...] = (),
+    utc_offset_s: int = 0,
+    seed: int = 0,
+) -> Pipeline:
+    """Return a fresh pipeline.
+
+    lan is what the interface tells, used where the settings name no network; gateway_* are the
+    addresses of this very machine.
+    """
+    home = Lan(settings.home.lan or lan)
+    devices = DeviceTable(
+        home,
+        gateway_macs=tuple(_mac(text) for text in (*settings.home.gateway_macs, *gateway_macs)),
+        gateway_addresses=gateway_addresses,
+        names=settings.home.names,
+    )
+    return Pipeline(
+        bundle,
+        home,
+        devices,
+        ignore_checksums=settings.capture.ignore_checksums,
+        counters=settings.model.counters,
+        utc_offset_s=utc_offset_s,
+        seed=seed,
+    )
+
+
+def _mac(text: str) -> int:
+    try:
+        return mac_pack(text)
+    except ValueError as error:
+        raise ConfigError(f"home.gateway_macs: {error}; write it like aa:bb:cc:dd:ee:ff") from error

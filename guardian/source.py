@@ -1,0 +1,67 @@
+"""Any INPUT, through one door: captures as frames, logs as records."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from guardian import capture, zeeklog
+from guardian.addresses import Lan
+from guardian.pipeline import Pipeline, Step
+from guardian.tables import Conns
+
+PROGRESS_S = 2.0
+"""Seconds before work counts as long, and between lines of progress."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """A whole connection log, with the labels that stood in it."""
+
+    conns: Conns
+    labels: list[str]
+    skipped: int
+
+
+def read_log(path: Path, lan: Lan) -> Log:
+    """Read a connection log of any of the accepted forms."""
+    batches = list(zeeklog.read(path, lan))
+    labels = [
+        detail or label
+        for batch in batches
+        for label, detail in zip(batch.label, batch.detailed, strict=True)
+    ]
+    return Log(
+        conns=Conns.concat([batch.conns for batch in batches]),
+        labels=labels,
+        skipped=sum(batch.skipped for batch in batches),
+    )
+
+
+def is_log(path: Path) -> bool:
+    """Tell a log from a capture by its first bytes; raises InputError where it is neither."""
+    return capture.sniff(path) == "log"
+
+
+def steps(
+    path: Path, pipeline: Pipeline, lan: Lan, progress: Callable[[str], None]
+) -> Iterator[Step]:
+    """Run one input through a pipeline.
+
+    Raises InputError at the end where the input was damaged; what came before it was yielded.
+    """
+    if is_log(path):
+        log = read_log(path, lan)
+        pipeline.counts.malformed += log.skipped
+        yield pipeline.step_records(log.conns)
+        return
+    begun = told = time.monotonic()
+    for frames in capture.read_frames(path):
+        yield pipeline.step(frames)
+        moment = time.monotonic()
+        if moment - told > PROGRESS_S:
+            rate = pipeline.counts.packets / (moment - begun)
+            progress(f"{path.name}: {pipeline.counts.packets:,} packets, {rate:,.0f} a second")
+            told = moment

@@ -104,18 +104,12 @@ class Alone:
         self._begin_one = begin_one
         self._out: list[tuple[Row, int]] = []
 
-    def run(self, slots: I64, index: I64, place: I64, begins: I64) -> None:
-        """Handle the packets at index, sorted by connection; place: each one's among slots."""
-        starts = np.zeros(len(index), dtype=np.bool_)
-        starts[begins] = True
-        low = self._keyed.low_sends[index]
-        columns = events.cut(index, starts, low, self._packets, self._clock)
-        protos = self._packets.proto[index[begins]].tolist()
+    def run(self, slots: I64, protos: list[int], index: I64, columns: events.Lists) -> None:
+        """Handle events: `place` says whose among slots, `first` where its packets are in index."""
         rows = self._store.load(slots)
-        where = index.tolist()
         self._index = index
         for k, at in enumerate(columns["first"]):
-            g = int(place[at])
+            g = columns["place"][k]
             row, proto = rows[g], protos[g]
             i = columns["index"][k]
             if row[SERIAL] != self._serial + i:
@@ -127,8 +121,8 @@ class Alone:
             count = columns["count"][k]
             if count > 1:
                 if not self._run(row, columns, k):
-                    for j in range(at, at + count):
-                        row = rows[g] = self._step(row, proto, where[j])
+                    for j in index[at : at + count].tolist():
+                        row = rows[g] = self._step(row, proto, j)
                 continue
             side = ORIG if columns["low"][k] == row[LOW] else RESP
             self._one(
@@ -185,7 +179,7 @@ class Alone:
         row[PIECE] += 1
         row[DUE] = NEVER
 
-    def _run(self, row: Row, columns: dict[str, list[int]], k: int) -> bool:
+    def _run(self, row: Row, columns: events.Lists, k: int) -> bool:
         """Apply a run of plain packets as one, if it may be."""
         tick, end = columns["tick"][k], columns["tick_end"][k]
         if end - row[BORN] >= SLICE_FIRST_NS and tcp.deadline(row) <= end:

@@ -14,7 +14,7 @@ from itertools import pairwise, repeat
 
 import numpy as np
 
-from guardian import keys, ports, service, tcp
+from guardian import events, keys, ports, service, steady, tcp
 from guardian.addresses import Lan
 from guardian.connalone import DNS_IDLE_NS, DNS_STEP_NS, IDLE_NS, Alone, boundary
 from guardian.connstate import (
@@ -165,9 +165,17 @@ class ConnTable:
             self._open(packets, clock, slots[syn], leaders[syn])
         if rest.any():
             index, place, begins = groups.members(order, rest)
-            alone = Alone(store, packets, keyed, clock, data, serial, self._begin_one)
-            alone.run(slots[rest], index, place, begins)
-            self._from_alone(alone)
+            starts = np.zeros(len(index), dtype=np.bool_)
+            starts[begins] = True
+            happened = events.cut(index, place, starts, keyed.low_sends[index], packets, clock)
+            slots, proto = slots[rest], proto[rest]
+            done = steady.advance(store, slots, calm[rest] & (proto == _TCP), happened)
+            if not done.all():
+                happened["place"] = (np.cumsum(~done) - 1)[happened["place"]]
+                alone = Alone(store, packets, keyed, clock, data, serial, self._begin_one)
+                left = np.repeat(~done, np.bincount(place[happened["first"]]))
+                alone.run(slots[~done], proto[~done].tolist(), index, events.lists(happened, left))
+                self._from_alone(alone)
 
     def _group(self, packets: Packets) -> tuple[Keys, I64, Groups, I64]:
         """Return the packets' keys, their order by key, the groups, and each group's slot or -1."""

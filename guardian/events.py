@@ -8,8 +8,6 @@ Whether it may (the state of the connection, the numbers it begins with) apply()
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from guardian.connstate import (
@@ -38,25 +36,20 @@ from guardian.connstate import (
 from guardian.tables import I64, U32, Array, Bool, Packets
 from guardian.tcp import B_ACK, B_DATA, F_ACK, HELD_BYTES, UNACKED_BYTES, once, signed
 
-_FAR = 1 << 62
+FAR = 1 << 62
 _CONTROL = 1 | 2 | 4
 
 
-@dataclass(frozen=True)
-class Plain:
-    """Columns of the packets of an event list, in the order of their connections."""
-
-    index: I64
-    """int64[m]: row in the batch's Packets."""
-    low: Bool
-    """bool[m]: sent by the low end of the key."""
+Columns = dict[str, Array]
+Lists = dict[str, list[int]]
 
 
-def cut(index: I64, begins: Bool, low: Bool, packets: Packets, clock: I64) -> dict[str, list[int]]:
-    """Cut packets, sorted by connection and time, into events; return columns as lists.
+def cut(index: I64, place: I64, begins: Bool, low: Bool, packets: Packets, clock: I64) -> Columns:
+    """Cut packets, sorted by connection and time, into events; return columns of events.
 
-    begins marks each connection's first packet. A column with two values, for the low and the
-    high end of the key, has _l and _h in its name.
+    index: the packets; place: the number of each one's connection, whose first packets begins
+    marks. A column with two values, for the low and the high end of the key, has _l and _h in
+    its name; `single` marks the packets that are no part of a run whatever is around them.
     """
     m = len(index)
     at = np.arange(m)
@@ -88,7 +81,9 @@ def cut(index: I64, begins: Bool, low: Bool, packets: Packets, clock: I64) -> di
     stop = np.append(first[1:], m)
     high = ~low
     data = length > 0
-    columns: dict[str, Array] = {
+    columns: Columns = {
+        "place": place[first],
+        "single": single[first],
         "first": first,
         "count": stop - first,
         "index": index[first],
@@ -105,26 +100,30 @@ def cut(index: I64, begins: Bool, low: Bool, packets: Packets, clock: I64) -> di
         "bad": bad[first],
         "mac": packets.src_mac[index][first],
     }
-    if len(first) < m:  # there are runs
-        columns["ts_max"] = np.maximum.reduceat(packets.ts[index], first)
-        columns["tick_end"] = tick[stop - 1]
-        for name, side in (("l", low), ("h", high)):
-            earliest = np.minimum.reduceat(np.where(side, at, _FAR), first)
-            latest = np.maximum.reduceat(np.where(side, at, 0), first)
-            begin = np.minimum(earliest, m - 1)
-            columns[f"first_{name}"] = earliest
-            columns[f"seq_{name}"] = seq[begin]
-            columns[f"ack_{name}"] = ack[latest]
-            columns[f"pkts_{name}"] = np.add.reduceat(side.astype(np.int64), first)
-            columns[f"ipb_{name}"] = np.add.reduceat(np.where(side, ip_len, 0), first)
-            columns[f"bytes_{name}"] = np.add.reduceat(np.where(side, length, 0), first)
-            columns[f"data_{name}"] = np.minimum.reduceat(np.where(side & data, at, _FAR), first)
-            columns[f"pure_{name}"] = np.minimum.reduceat(np.where(side & ~data, at, _FAR), first)
-            columns[f"mac_{name}"] = packets.src_mac[index[begin]]
-        # The last acknowledgement before the other end spoke: it may not pass what was known.
-        turn = np.maximum(columns["first_l"], columns["first_h"])
-        columns["lead_ack"] = ack[np.minimum(turn, stop) - 1]
-    return {name: column.tolist() for name, column in columns.items()}
+    columns["ts_max"] = np.maximum.reduceat(packets.ts[index], first)
+    columns["tick_end"] = tick[stop - 1]
+    for name, side in (("l", low), ("h", high)):
+        earliest = np.minimum.reduceat(np.where(side, at, FAR), first)
+        latest = np.maximum.reduceat(np.where(side, at, 0), first)
+        begin = np.minimum(earliest, m - 1)
+        columns[f"first_{name}"] = earliest
+        columns[f"seq_{name}"] = seq[begin]
+        columns[f"ack_{name}"] = ack[latest]
+        columns[f"pkts_{name}"] = np.add.reduceat(side.astype(np.int64), first)
+        columns[f"ipb_{name}"] = np.add.reduceat(np.where(side, ip_len, 0), first)
+        columns[f"bytes_{name}"] = np.add.reduceat(np.where(side, length, 0), first)
+        columns[f"data_{name}"] = np.minimum.reduceat(np.where(side & data, at, FAR), first)
+        columns[f"pure_{name}"] = np.minimum.reduceat(np.where(side & ~data, at, FAR), first)
+        columns[f"mac_{name}"] = packets.src_mac[index[begin]]
+    # The last acknowledgement before the other end spoke: it may not pass what was known.
+    turn = np.maximum(columns["first_l"], columns["first_h"])
+    columns["lead_ack"] = ack[np.minimum(turn, stop) - 1]
+    return columns
+
+
+def lists(columns: Columns, picked: Bool) -> Lists:
+    """Return the picked events' columns as lists, for Python to walk over."""
+    return {name: column[picked].tolist() for name, column in columns.items()}
 
 
 def _before(at: I64, low: Bool) -> tuple[I64, I64]:
@@ -141,7 +140,7 @@ def _ahead(a: U32, b: U32) -> Array:
 
 
 def apply(  # noqa: PLR0911, PLR0912 (each refusal has its own reason)
-    row: Row, events: dict[str, list[int]], k: int, low: bool
+    row: Row, events: Lists, k: int, low: bool
 ) -> bool:
     """Apply run k; low: the originator is the low end. Return false where it must go one by one.
 
@@ -193,7 +192,7 @@ def apply(  # noqa: PLR0911, PLR0912 (each refusal has its own reason)
         order.append((events["pure_" + name][k], side, B_ACK, b"A"))
     if row[SEENHIST] & _BOTH != _BOTH:
         for when, side, bit, letter in sorted(order):
-            if when < _FAR:
+            if when < FAR:
                 once(row, side, bit, letter)
     row[LAST] = max(row[LAST], events["ts_max"][k])
     row[SEEN] = events["tick_end"][k]
@@ -204,7 +203,7 @@ _BOTH = (B_DATA | B_ACK) * 0x10001
 
 
 def _leading(
-    marks: list[tuple[int, int, str, int, int]], events: dict[str, list[int]], k: int
+    marks: list[tuple[int, int, str, int, int]], events: Lists, k: int
 ) -> tuple[int, int, str, int, int]:
     """Return the side that speaks first in run k."""
     if len(marks) == 1:

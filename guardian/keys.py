@@ -77,10 +77,11 @@ def seeds(seed: int) -> U64:
 
 def end_hash(address: U64, port: Array, words: U64) -> U64:
     """Return a hash of each end: address and port."""
-    h = address[:, 1] * np.uint64(0x9E3779B97F4A7C15) ^ words[0]
-    h = h + port.astype(np.uint64) * np.uint64(0xD6E8FEB86659FD93)
-    if address[:, 0].any():
-        h = h ^ mix(address[:, 0] + words[1])
+    high = address[:, 0]
+    h = mix(address[:, 1] ^ words[0])
+    if high.any():
+        h ^= np.where(high != 0, mix(high ^ words[1]), np.uint64(0))
+    h += port.astype(np.uint64) * np.uint64(0xD6E8FEB86659FD93)
     return mix(h)
 
 

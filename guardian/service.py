@@ -117,7 +117,7 @@ def _segment(
 
 def _answer_fits(service: bytes, payload: bytes) -> bool:
     if service == b"http":
-        return not payload[:4].isalnum() or payload.startswith((b"HTTP", b"ICY"))
+        return payload.startswith((b"HTTP", b"ICY"))
     # A short answer that is no TLS leaves Zeek waiting for more.
     return payload[:1] in (b"\x14", b"\x15", b"\x16", b"\x17") or len(payload) < 16
 

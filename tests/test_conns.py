@@ -1,0 +1,67 @@
+"""ConnTable: the same records and slices whatever the cut, the caps, the flood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guardian.addresses import Lan
+from guardian.conns import ConnTable
+from guardian.tables import Conns
+from tests.packets import Packet, decoded, traffic
+
+LAN = Lan()
+
+
+def feed(
+    packets: Sequence[Packet],
+    cuts: Sequence[int] = (),
+    ticks: bool = False,
+    table: ConnTable | None = None,
+) -> tuple[Conns, Conns]:
+    """Run packets through a table, cut at the given places; with ticks in between."""
+    table = table or ConnTable(LAN)
+    records, slices = [], []
+    bounds = [0, *sorted(cuts), len(packets)]
+    for begin, end in pairwise(bounds):
+        told = table.step(decoded(packets[begin:end]))
+        records.append(told.records)
+        slices.append(told.slices)
+        if ticks and 0 < end < len(packets):
+            gap = packets[end].time - packets[end - 1].time
+            for part in (gap // 2, gap):
+                told = table.step(decoded([], packets[end - 1].time + part))
+                records.append(told.records)
+                slices.append(told.slices)
+    told = table.finish()
+    assert table.live == 0
+    return Conns.concat([*records, told.records]), Conns.concat([*slices, told.slices])
+
+
+def same(a: Conns, b: Conns) -> None:
+    """Assert that two tables are equal in every column."""
+    assert len(a) == len(b)
+    for field in fields(Conns):
+        x, y = getattr(a, field.name), getattr(b, field.name)
+        assert x.dtype == y.dtype, field.name
+        assert np.array_equal(x, y), (field.name, x[x != y], y[x != y])
+
+
+@settings(max_examples=150)
+@given(st.integers(0, 1 << 30), st.data())
+def test_any_cut_gives_the_same(seed: int, data: st.DataObject) -> None:
+    packets = traffic(seed)
+    whole = feed(packets)
+    cuts = data.draw(st.lists(st.integers(0, len(packets)), max_size=8))
+    ticks = data.draw(st.booleans())
+    cut = feed(packets, cuts, ticks)
+    same(whole[0], cut[0])
+    same(whole[1], cut[1])
+    single = feed(packets, range(1, len(packets)), ticks)
+    same(whole[0], single[0])
+    same(whole[1], single[1])

@@ -116,6 +116,12 @@ class Publisher:
         made = (discovery.incident(self.topics, event) for event in events)
         return [message for message in made if message is not None]
 
+    def forget(self, keys: Iterable[str]) -> list[Message]:
+        """Return the messages, for Store.add, that take devices off the hub."""
+        if not self.enabled:
+            return []
+        return [message for key in keys for message in discovery.removal(self.topics, key)]
+
     def update(self, gateway: GatewayState, devices: Sequence[DeviceState]) -> None:
         """Set what the hub shall show; `step` sends what changed."""
         if not self.enabled:
@@ -241,6 +247,8 @@ class Publisher:
                     continue
             self._publish(Message(topic, payload, "state", retain=True), payload)
             self._told[topic] = (payload, urgent, moment)
+        if len(self._told) > 2 * len(self._wanted):
+            self._told = {t: told for t, told in self._told.items() if t in self._wanted}
 
     def _send_outbox(self, now: int) -> None:
         room = WINDOW - len(self._in_flight)
@@ -258,23 +266,29 @@ class Publisher:
 
     def close(self, now: int) -> None:
         """Send what waits if the broker is there, say offline, and end the thread."""
+        try:
+            self._say_goodbye(now)
+        finally:
+            if self._client is not None:
+                self._client.disconnect()
+                self._ending.append(self._client)
+            self._client, self.connected = None, False
+            self._join()
+
+    def _say_goodbye(self, now: int) -> None:
+        deadline = time.monotonic() + LINGER_S
         if self.connected:
-            deadline = time.monotonic() + LINGER_S
             self.step(now)
-            while self.connected and self._in_flight and time.monotonic() < deadline:
-                time.sleep(0.01)
-                self.step(now)
-        if self._client is not None and self.connected:
-            said = self._client.publish(self.topics.status, "offline", qos=1, retain=True)
-            try:
-                said.wait_for_publish(LINGER_S)
-            except RuntimeError as error:
-                log.debug("the broker went before us: %s", error)
-        if self._client is not None:
-            self._client.disconnect()
-            self._ending.append(self._client)
-        self._client, self.connected = None, False
-        self._join()
+        while self.connected and self._in_flight and time.monotonic() < deadline:
+            time.sleep(0.01)
+            self.step(now)
+        if self._client is None or not self.connected:
+            return
+        said = self._client.publish(self.topics.status, "offline", qos=1, retain=True)
+        try:
+            said.wait_for_publish(LINGER_S)
+        except RuntimeError as error:
+            log.debug("the broker went before us: %s", error)
 
     def _join(self) -> None:
         for client in self._ending:

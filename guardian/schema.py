@@ -12,6 +12,7 @@ import sqlite3
 import stat
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from guardian.errors import GuardianError
@@ -269,9 +270,8 @@ def migrate(db: sqlite3.Connection, path: Path, migrations: Sequence[str] = MIGR
     if 0 < found < len(migrations):
         copy = path.with_name(f"{path.name}.v{found}.bak")
         make_file(copy, FILE_MODE)
-        with sqlite3.connect(copy) as target:
+        with closing(sqlite3.connect(copy)) as target:
             db.backup(target)
-        target.close()
     for number in range(found, len(migrations)):
         db.execute("BEGIN IMMEDIATE")
         try:

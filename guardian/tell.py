@@ -28,8 +28,9 @@ def when(seconds: float, now: float) -> str:
     clock = f"{moment:%H:%M}"
     if moment.date() == today:
         return f"today {clock}"
-    if moment.date() == today - timedelta(days=1):
-        return f"yesterday {clock}"
+    for days, word in ((-1, "yesterday"), (1, "tomorrow")):
+        if moment.date() == today + timedelta(days=days):
+            return f"{word} {clock}"
     day = f"{moment.day} {moment:%b}"
     return f"{day} {clock}" if moment.year == today.year else f"{day} {moment.year} {clock}"
 

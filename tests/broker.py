@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import select
 import shutil
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -146,6 +148,46 @@ class Listener:
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+
+
+class Cutter:
+    """A line to the broker that is cut, without a word, after some bytes of each connection."""
+
+    def __init__(self, broker: Broker, lengths: Iterable[int]) -> None:
+        self._broker = broker
+        self._lengths = iter(lengths)
+        self.cuts = 0
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._server.getsockname()[1])
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                near, _ = self._server.accept()
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", self._broker.port))
+            with near, far:
+                self._pass(near, far, next(self._lengths, 1 << 60))
+
+    def _pass(self, near: socket.socket, far: socket.socket, left: int) -> None:
+        while left > 0:
+            ready, _, _ = select.select([near, far], [], [])
+            for source, target in ((near, far), (far, near)):
+                if source in ready:
+                    data = source.recv(min(left, 65_536))
+                    if not data:
+                        return
+                    left -= len(data)
+                    target.sendall(data)
+        self.cuts += 1
+
+    def close(self) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._server.close()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import socket
 import subprocess
 import threading
@@ -21,7 +22,7 @@ from guardian.errors import ConfigError
 from guardian.incidents import IncidentEvent
 from guardian.publish import BrokerError, Publisher, check_broker
 from guardian.store import Store
-from tests.broker import Broker, broker_in, free_port, listening, until
+from tests.broker import Broker, Cutter, broker_in, free_port, listening, until
 from tests.test_discovery import DEVICE, GATEWAY
 from tests.test_store import MAC, NOW, incident, step
 
@@ -192,6 +193,27 @@ def test_what_was_not_acknowledged_is_repeated_in_order(broker: Broker, store: S
         assert [h.json().get("repeat", False) for h in hub.heard] == [False] * 3 + [True] * 3
 
 
+def test_a_line_that_is_cut_anywhere_loses_nothing_and_keeps_the_order(
+    broker: Broker, store: Store
+) -> None:
+    lengths = random.Random(4).choices(range(50, 30_000), k=25)
+    line = Cutter(broker, lengths)
+    with listening(broker, EVENTS) as hub:
+        p = publisher(replace(broker.settings(), port=line.port), store)
+        for n in range(300):
+            announce(p, store, f"i{n}", NOW + n)
+        drive(p, lambda: not store.outbox.waiting(), "all of them")
+        until(lambda: "i299" in ids(hub.heard), "the last one")
+        p.close(NOW)
+        line.close()
+        assert line.cuts > 5
+        assert list(dict.fromkeys(ids(hub.heard))) == [
+            f"i{n}" for n in range(300)
+        ]  # the first hearing of each, in order
+        again = [h for n, h in enumerate(hub.heard) if h.json()["id"] in set(ids(hub.heard[:n]))]
+        assert all(h.json()["repeat"] for h in again)
+
+
 def test_a_killed_daemon_repeats_nothing_that_was_acknowledged(
     broker: Broker, tmp_path: Path
 ) -> None:
@@ -267,6 +289,19 @@ def test_a_step_never_waits(store: Store) -> None:
             assert time.monotonic() - started < 0.2
             time.sleep(0.01)
         p.close(NOW)
+
+
+def test_a_forgotten_device_leaves_the_broker(broker: Broker, store: Store) -> None:
+    p = publisher(broker.settings(), store)
+    p.update(GATEWAY, [DEVICE])
+    drive(p, lambda: STATE in p._told, "is shown")
+    p.update(GATEWAY, [])
+    step(store, messages=p.forget([DEVICE.key]))
+    drive(p, lambda: not store.outbox.waiting(), "is taken away")
+    with listening(broker) as hub:
+        until(lambda: hub.on("guardian/gateway/state"), "retained messages")
+        assert hub.on(STATE) == hub.on(CONFIG) == []
+    p.close(NOW)
 
 
 def test_invented_devices_do_not_flood_the_hub(store: Store) -> None:

@@ -377,7 +377,8 @@ def test_when() -> None:
     assert tell.when((noon - timedelta(days=1)).timestamp(), now) == "yesterday 12:00"
     assert tell.when((noon - timedelta(days=9)).timestamp(), now) == "3 Mar 12:00"
     assert tell.when((noon - timedelta(days=90)).timestamp(), now) == "12 Dec 2025 12:00"
-    assert tell.when((noon + timedelta(days=1)).timestamp(), now) == "13 Mar 12:00"
+    assert tell.when((noon + timedelta(days=1)).timestamp(), now) == "tomorrow 12:00"
+    assert tell.when((noon + timedelta(days=2)).timestamp(), now) == "14 Mar 12:00"
 
 
 @pytest.mark.parametrize(

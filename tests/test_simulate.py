@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
@@ -21,6 +23,10 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6ND_RA, IPv6
 from scapy.layers.l2 import ARP, Ether
 from scapy.layers.ntp import NTP
 
+from guardian.addresses import Lan
+from guardian.capture import read_frames
+from guardian.conns import ConnTable
+from guardian.decode import decode
 from guardian.errors import ConfigError, GuardianError, InputError
 from guardian.simulate import (
     SCENARIOS,
@@ -30,6 +36,7 @@ from guardian.simulate import (
     Summary,
     home,
     labels_path,
+    match,
     read_labels,
     simulate,
     training_homes,
@@ -37,6 +44,7 @@ from guardian.simulate import (
 from guardian.simulate.build import build
 from guardian.simulate.frames import Way, arp, ip_bytes, mac_bytes, words
 from guardian.simulate.labels import CLASSES
+from guardian.tables import CONN_STATES, Conns
 
 A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 FOUR = ("192.168.1.20", "8.8.4.4")
@@ -307,6 +315,60 @@ def test_an_infection_changes_nothing_of_what_was_there() -> None:
     assert quiet == ill
 
 
+# --- through the product's own eyes -----------------------------------------------
+def records_of(path: Path) -> Conns:
+    table, parts = ConnTable(Lan()), []
+    for frames in read_frames(path):
+        decoded = decode(frames)
+        assert decoded.malformed == 0
+        assert decoded.not_understood == {}
+        assert not decoded.packets.bad_csum.any()
+        parts.append(table.step(decoded).records)
+    return Conns.concat([*parts, table.finish().records])
+
+
+def test_connections_come_out_as_intended(capture: tuple[Path, Summary]) -> None:
+    path, _ = capture
+    records = records_of(path)
+    labels = match(records, read_labels(labels_path(path)))
+    assert sum(label == "" for label in labels) < 0.01 * len(labels)
+    assert not records.missed_bytes.any()
+    states: dict[str, Counter[str]] = {}
+    services: dict[str, Counter[str]] = {}
+    for label, state, service, proto in zip(labels, records.conn_state.tolist(),
+            records.service.tolist(), records.proto.tolist(), strict=True):  # fmt: skip
+        if proto == 6:
+            states.setdefault(label, Counter())[CONN_STATES[state]] += 1
+        services.setdefault(label, Counter())[service.decode()] += 1
+    assert {"SF", "S0", "REJ"} <= set(states["benign"])
+    assert set(states["scan"]) >= {"S0", "REJ"}
+    assert states["scan"]["S0"] > 0.7 * states["scan"].total()
+    assert set(states["brute-force"]) <= {"SF", "RSTO", "REJ"}
+    assert states["brute-force"]["SF"] > 5
+    assert states["c2"]["SF"] > 0.6 * states["c2"].total()
+    assert states["download"]["SF"] >= 1
+    assert set(states["flood"]) <= {"S0", "RSTOS0", "RSTO"}
+    expected = {"dns", "http", "ssl", "dhcp", "ntp", "mqtt", "ssdp"}
+    assert expected <= set(services["benign"])
+    assert {"telnet", "ssh"} <= set(services["brute-force"])
+    assert services["download"]["http"] >= 1
+
+
+@pytest.mark.slow
+def test_records_of_all_worlds_match_their_labels(tmp_path: Path) -> None:
+    """Every form of attack that training draws, and the tests' own home."""
+    homes = [home("infected", profile="test", hours=0.7)]
+    for scenario in training_homes(60, seed=9):
+        if len(homes) < 6 and scenario.infections and scenario.hours < 3.5:
+            homes.append(scenario)
+    for scenario in homes:
+        path = tmp_path / "home.pcap"
+        simulate(scenario, path)
+        labels = match(records_of(path), read_labels(labels_path(path)))
+        assert sum(label == "" for label in labels) < 0.01 * len(labels), scenario.name
+        assert {"benign"} < set(labels) <= set(CLASSES), scenario.name
+
+
 # --- three worlds -----------------------------------------------------------------
 def drawn(scenario: Scenario) -> tuple[dict[str, float], dict[str, object]]:
     """Return rates and choices by kind and name, without the devices' own names."""
@@ -382,6 +444,14 @@ def test_training_homes_vary() -> None:
     assert max(h.hours for h in homes) > 24
     assert any(d.joins is not None for h in homes for d in h.devices)
     assert any(d.update_at is not None for h in homes for d in h.devices)
+
+
+def test_the_gateway_needs_neither_the_simulator_nor_scapy() -> None:
+    code = (
+        "import sys, guardian.pipeline; assert not any('simulate' in m for m in sys.modules);"
+        "import guardian.simulate; assert not any(m.startswith('scapy') for m in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 # --- mistakes -----------------------------------------------------------------------

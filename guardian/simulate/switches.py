@@ -27,7 +27,7 @@ def plug(m: Member) -> None:
     """A plug: meters power and reports it, by session or by poll; UPnP."""
     w, d, k = m.w, m.d, m.k
     m.basics()
-    link = m.link(("mqtt", "mqtts", "tls"), "mqtts", "mqtt", (20, 400), (60, 900), (60, 300), True)
+    link = m.link(("mqtt", "mqtts", "tls"), "mqtt", "mqtts", (20, 400), (60, 900), (60, 300), True)
     m.hold(link)
     if k.chance("reports", 0.5, True, False):
         kind = k.pick("report-kind", ("https", "http-post", "https"), "http-post", "https")

@@ -58,9 +58,7 @@ def _device(rng: Random, kind: str, number: int, hours: float) -> DeviceSpec:
     return DeviceSpec(kind, f"{kind}-{number}", rng.choice("AB"), joins, updates)
 
 
-def _infection(
-    rng: Random, devices: tuple[DeviceSpec, ...], hours: float, kind: str
-) -> Infection:
+def _infection(rng: Random, devices: tuple[DeviceSpec, ...], hours: float, kind: str) -> Infection:
     """Let it befall any device at any time; what beats slowly begins early enough to show."""
     victim = rng.choice(devices)
     latest = 0.5 if kind in ("beacon", "infected") else 0.95

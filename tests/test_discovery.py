@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -204,6 +205,19 @@ def test_all_that_a_hub_gets() -> None:
         "guardian/device/020000000001/incident",
     ]
     assert [m.retain for m in messages] == [True] * 5 + [False]
+
+
+def test_the_document_names_every_topic_and_key() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "mqtt.md").read_text()
+    messages = hub_messages(TOPICS, GATEWAY, [DEVICE], [IncidentEvent("opened", incident())])
+    for m in messages:
+        topic = m.topic.replace("020000000001", "ID").replace("0a1b2c3d", "INSTALLATION")
+        line = next(line for line in text.splitlines() if line.startswith(f"| `{topic}`"))
+        assert line.endswith(f"| {m.qos} | {'yes' if m.retain else 'no'} |")
+        if topic.endswith("/state"):
+            assert all(key in line for key in json.loads(m.payload)), topic
+        if topic.endswith("/incident"):
+            assert all(f'"{key}":' in text for key in json.loads(m.payload))
 
 
 def test_removal_names_the_same_topics() -> None:

@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guardian import bundle, features, scoring
 from guardian.errors import InputError
 from guardian.simulate import simulate, training_homes
 from guardian.tables import Array, Conns
-from trainer import calibrate, catalogue, labels, metrics, rows, streams
+from tests import bundles
+from trainer import calibrate, catalogue, evaluate, labels, metrics, report, rows, streams
+from trainer.catalogue import Source
 from trainer.rows import Rows
 from trainer.streams import Stream
 
@@ -193,3 +196,58 @@ def test_simulated_homes_come_with_their_labels(tmp_path: Path) -> None:
     assert seen == set(told.labels)
     assert (stream.label >= 0).mean() > 0.95
     assert (np.diff(stream.slices.told) >= 0).all()
+
+
+# --- evaluation -------------------------------------------------------------------------
+
+
+def judge_by_size(tmp_path: Path) -> evaluate.Judge:
+    """A judge whose threat rises with the amount sent in the last slice, and nothing else."""
+    weights = np.zeros((len(labels.CLASSES), 12, len(features.NAMES)), np.float32)
+    weights[1, -1, features.NAMES.index("bytes_out")] = 1.0
+    loaded = bundle.load(bundles.write(tmp_path / "by-size", weights=weights))
+    pair = scoring.Pair(
+        loaded.scaler, loaded.autoencoder, loaded.classifier, (12, len(features.NAMES)),
+        len(labels.CLASSES),
+    )  # fmt: skip
+    return evaluate.Judge({"": pair}, 1.0, 12)
+
+
+def test_a_record_counts_with_its_highest_slice(tmp_path: Path) -> None:
+    stream = stream_of([1, 2, 3, 4], [0, 0, 0, -1], [1, 1, 0, 0])
+    stream.slices.uid[:] = [b"a", b"a", b"b", b"c"]
+    stream.slices.orig_ip_bytes[:] = [1000, 10, 10, 10]
+    label, found = evaluate.records(stream, judge_by_size(tmp_path))
+    assert label.tolist() == [1, 0]  # the third touches no device at home
+    # bytes_out is log1p, so the odds of `scan` against each other class are 1 + bytes
+    np.testing.assert_allclose(found["threat"], [1 - 1 / 1007, 1 - 1 / 17], rtol=1e-4)
+    assert found["anomaly"].tolist() == [0, 0]
+
+
+def judged(name: str, label: list[int], threat: list[float]) -> evaluate.Judged:
+    found = dict.fromkeys(("threat", "anomaly", *evaluate.COUNTERS), np.array(threat))
+    return evaluate.Judged(Source(name, "", "evaluate", name), np.array(label), found, 1.0)
+
+
+def test_captures_pool_alike_and_tables_tell_small_ones_as_counts() -> None:
+    noisy = judged("noisy", [0] * 400, [k / 1000 for k in range(400)])
+    calm = judged("calm", [0] * 10, [0.0] * 10)
+    attack = judged("attack", [2, 2, 2, 0], [0.5, 0.3975, 0.1, 0.0])
+    pool = evaluate.Pool.of([noisy, calm])
+    row = evaluate.attack_row(attack, pool, 0.45)
+    assert row["records"] == 3
+    assert row["found_at_shipped_line"] == 1
+    # 1 % of the pool is 2 % of the noisy capture: its eight highest, from 0.392 on
+    assert row["threat"]["found_at_1%"] == 2
+    assert row["threat"]["auc"] == pytest.approx(
+        (1 + 0.99875 + (0.5 + 0.5 * 0.25125)) / 3, abs=2e-3
+    )
+    text = report.markdown(
+        {
+            "bundle": {"name": "n", "version": "v", "digest": "d" * 64},
+            "attacks": [row],
+            "benign": [evaluate.benign_row(noisy, pool, 0.3)],
+        }
+    )
+    assert "2 of 3" in text
+    assert "25.00%" in text  # the noisy capture above 0.3

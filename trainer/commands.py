@@ -6,13 +6,19 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before tensorflow is imported
 
-from guardian.bundle import Bundle
+from guardian.bundle import Bundle, default_path
+from trainer import evaluate as evaluation
+from trainer import leaveout
 from trainer import recipe as recipes
 from trainer import run as runs
+from trainer.evaluate import Incidents
 from trainer.export import export as write_bundle
+from trainer.export import judged_forms
+from trainer.report import markdown
 
 Echo = Callable[[str], None]
 
@@ -48,3 +54,36 @@ def train(
 def export(run_folder: Path, out: Path, *, echo: Echo = print) -> Bundle:
     """Quantize and calibrate a run that `train` left behind, and write its bundle to `out`."""
     return write_bundle(runs.load(run_folder), out, echo, name=out.name)
+
+
+def evaluate(
+    bundle: Path | None,
+    data: Path,
+    out: Path | None,
+    *,
+    leave_one_out: bool = False,
+    echo: Echo = print,
+    incidents: Incidents | None = None,
+) -> dict[str, Any]:
+    """Judge a bundle on the captures left out of its training; write report.md and .json to out.
+
+    Where the bundle's run lies in `bundle`.run, its float form stands beside. With
+    `leave_one_out` the recipe is trained again without each network that teaches, and judged on
+    it. `incidents` counts what the gateway would open on a capture. Returns the report.
+    """
+    folder = bundle or default_path()
+    run = folder.with_name(f"{folder.name}.run")
+    others = {}
+    if (run / "run.json").exists():
+        others[" float"] = judged_forms(runs.load(run), echo)[0]["float32"]
+    report, judged = evaluation.shipped(folder, data, echo, incidents, others)
+    if leave_one_out:
+        recipe = recipes.Recipe()
+        material = recipes.prepare(data, [], recipe, echo)
+        report["leave_one_out"] = leaveout.leave_one_out(
+            data, material, recipe, judged, echo, incidents
+        )
+    if out is not None:
+        evaluation.write(report, markdown(report), out)
+        echo(f"wrote {out / 'report.md'}")
+    return report

@@ -203,6 +203,7 @@ def shipped(
         "bundle": {"name": bundle.name, "version": bundle.version, "digest": bundle.digest},
         "benign": [benign_row(j, pool, line) for j in judged if (j.label == 0).any()],
         "attacks": [attack_row(j, pool, line) for j in judged if (j.label > 0).any()],
+        "not_judged": [j.source.name for j in judged if not len(j.label)],
     }
     return report, judged
 

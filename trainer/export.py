@@ -42,6 +42,7 @@ class Form:
     name: str
     autoencoder: bytes
     classifier: bytes
+    pair: Pair
     threat: F32
     error: F32
     metrics: dict[str, Any]
@@ -62,9 +63,7 @@ def export(run: Run, folder: Path, echo: Echo, name: str = "default") -> bundle.
     )
     held_out = run.held_out
     benign = held_out.label == 0
-    weight = source_weights(held_out)[benign]
-    threat = max(calibrate.threshold(chosen.threat[benign], FALSE_SHARE, weight), LEAST_THREAT)
-    error = calibrate.threshold(chosen.error[benign], FALSE_SHARE, weight)
+    threat, error = lines(held_out, chosen)
     calibrated_on = (
         f"{int(benign.sum()):,} benign sequences of captures and simulated homes that taught "
         f"nothing ({', '.join(sorted({s for g, s in held_out.names if g != 'simulated'}))}"
@@ -101,6 +100,23 @@ def export(run: Run, folder: Path, echo: Echo, name: str = "default") -> bundle.
     return pack.write(folder, parts, card.text(parts))
 
 
+def judged_forms(run: Run, echo: Echo) -> tuple[dict[str, Pair], float, float]:
+    """Return both forms of a run's models, ready to judge, and the int8 form's threat and error
+    lines: what an evaluation needs that ships nothing.
+    """
+    forms = {form: _form(run, form, echo) for form in ("int8", "float32")}
+    threat, error = lines(run.held_out, forms["int8"])
+    return {name: form.pair for name, form in forms.items()}, threat, error
+
+
+def lines(held_out: Rows, form: Form) -> tuple[float, float]:
+    """Return the threat and the error that at most FALSE_SHARE of held-out benign rows reach."""
+    benign = held_out.label == 0
+    weight = source_weights(held_out)[benign]
+    threat = max(calibrate.threshold(form.threat[benign], FALSE_SHARE, weight), LEAST_THREAT)
+    return threat, calibrate.threshold(form.error[benign], FALSE_SHARE, weight)
+
+
 def _form(run: Run, form: str, echo: Echo) -> Form:
     """Convert both models and measure them on the held-out rows."""
     build_ae, build_cl = run.builders()
@@ -128,7 +144,7 @@ def _form(run: Run, form: str, echo: Echo) -> Form:
         f"{form}: {len(autoencoder) + len(classifier):,} bytes, converted in "
         f"{time.monotonic() - begun:.0f} s, AUC {metrics['auc_threat']:.4f} on held-out rows"
     )
-    return Form(form, autoencoder, classifier, threat, error, metrics)
+    return Form(form, autoencoder, classifier, pair, threat, error, metrics)
 
 
 def _pair(run: Run, form: str, autoencoder: bytes, classifier: bytes) -> Pair:

@@ -20,6 +20,7 @@ from guardian.simulate import Scenario, simulate, training_homes
 from guardian.tables import Array, Bool
 from trainer import catalogue
 from trainer.catalogue import Source
+from trainer.labels import CLASSES
 from trainer.rows import Rows, gather
 from trainer.streams import WINDOW, Stream, graft, read
 
@@ -136,7 +137,8 @@ class _Builder:
             for number, scenario in enumerate(training_homes(count, seed), 1):
                 path = Path(folder) / "home.pcap"
                 simulate(_shorter(scenario, self._recipe.longest_h), path)
-                stream = replace(read(path), utc_offset_s=int(scenario.utc_offset_h * 3_600))
+                stream = thin(read(path))
+                stream = replace(stream, utc_offset_s=int(scenario.utc_offset_h * 3_600))
                 found = self._gather(
                     use, [("simulated", scenario.name, stream, None)], self._recipe.limit
                 )
@@ -249,6 +251,17 @@ def _guests(group: str, stream: Stream, hit: Bool, least: int) -> list[_Guest]:
 
 LONGEST_GUEST = 6_000
 """Slices of a guest or host at most: a flood has a hundred thousand that say the same."""
+
+
+def thin(stream: Stream) -> Stream:
+    """Return a stream in which each device's flood ends after LONGEST_GUEST slices: a hundred
+    thousand more say the same and only take time.
+    """
+    flood = stream.label == CLASSES.index("flood")
+    keep = ~flood
+    for device in np.unique(stream.orig_device[flood]).tolist():
+        keep[np.flatnonzero(flood & (stream.orig_device == device))[:LONGEST_GUEST]] = True
+    return stream.take(keep)
 
 
 def join(parts: list[Rows]) -> Rows:

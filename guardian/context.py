@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from math import sqrt
 from operator import mul
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from guardian.const import (
     BASELINE_DELAY_S,
@@ -27,6 +27,8 @@ from guardian.const import (
     WINDOW_LONG_S,
     WINDOW_S,
 )
+
+K = TypeVar("K")
 
 COLUMNS = (
     "gap_device", "gap_pair", "gap_port",
@@ -90,7 +92,7 @@ class _Pair:
 class _Window:
     """The last connections of a device, at most CAP_WINDOW_COUNT, no older than a span."""
 
-    __slots__ = ("failures", "home", "new", "peers", "ports", "rows", "span")
+    __slots__ = ("failures", "homes", "new", "peers", "ports", "rows", "span")
 
     def __init__(self, span: int) -> None:
         self.span = span
@@ -98,8 +100,8 @@ class _Window:
         self.peers: dict[bytes, int] = {}
         self.ports: dict[int, int] = {}
         self.failures = 0
+        self.homes: dict[bytes, int] = {}
         self.new = 0
-        self.home = 0
 
     def expire(self, now: int) -> None:
         rows = self.rows
@@ -113,29 +115,29 @@ class _Window:
             self._drop()
         self.rows.append(row)
         _, peer, port, failed, new, local = row
-        seen = self.peers.get(peer, 0)
-        self.peers[peer] = seen + 1
-        if not seen:
-            self.home += local
+        self.peers[peer] = self.peers.get(peer, 0) + 1
         self.ports[port] = self.ports.get(port, 0) + 1
+        if local:
+            self.homes[peer] = self.homes.get(peer, 0) + 1
         self.failures += failed
         self.new += new
 
     def _drop(self) -> None:
         _, peer, port, failed, new, local = self.rows.popleft()
-        left = self.peers[peer] - 1
-        if left:
-            self.peers[peer] = left
-        else:
-            del self.peers[peer]
-            self.home -= local
-        left = self.ports[port] - 1
-        if left:
-            self.ports[port] = left
-        else:
-            del self.ports[port]
+        _less(self.peers, peer)
+        _less(self.ports, port)
+        if local:
+            _less(self.homes, peer)
         self.failures -= failed
         self.new -= new
+
+
+def _less(counts: dict[K, int], key: K) -> None:
+    left = counts[key] - 1
+    if left:
+        counts[key] = left
+    else:
+        del counts[key]
 
 
 class _Device:
@@ -258,7 +260,7 @@ class Contexts:
         return (
             gap_device, gap_pair, gap_port, *pair,
             len(minute.rows), len(minute.peers), len(minute.ports), minute.failures, minute.new,
-            minute.home, state.sent, state.received,
+            len(minute.homes), state.sent, state.received,
             len(long.rows), len(long.peers), long.failures, long.new, *usual,
         )  # fmt: skip
 
@@ -347,12 +349,7 @@ class Contexts:
         key = next(iter(state.pairs))
         del state.pairs[key]
         self._pairs -= 1
-        peer = key[:16]
-        left = state.peers[peer] - 1
-        if left:
-            state.peers[peer] = left
-        else:
-            del state.peers[peer]
+        _less(state.peers, key[:16])
 
 
 def _median(values: list[float]) -> float:
@@ -373,7 +370,7 @@ def _summary(pair: _Pair, regular: float, equal: float) -> tuple[float, ...]:
         min(_median(gaps), CAP_AGE_S) if gaps else CAP_AGE_S,
         regular,
         equal,
-        sqrt(variance) if variance > 1e-9 else 0.0,
+        sqrt(variance) if variance > 1e-12 else 0.0,
         pair.fail_bits.bit_count() / k,
         pair.fail_run,
         pair.count,

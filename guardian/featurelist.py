@@ -211,3 +211,21 @@ def _bytes(value: float) -> str:
             return f"{value:.0f} B" if unit == "B" else f"{_number(value)} {unit}"
         value /= 1000
     return f"{_number(value)} TB"
+
+
+_RAW = {
+    "bytes": "log1p(bytes)", "packets": "log1p(packets)", "count": "log1p(count)",
+    "rate": "log1p(amount a second)", "flag": "0 or 1", "share": "0 to 1",
+    "times": "log1p(now) - log1p(maximum)", "spread": "standard deviation of log1p(bytes)",
+    "circle": "of the local time of day",
+}  # fmt: skip
+
+
+def markdown() -> str:
+    """Return the table of docs/features.md: name, group, meaning, raw value, range."""
+    lines = ["| # | feature | group | meaning | raw value | range |", "|--:|---|---|---|---|---|"]
+    for index, f in enumerate(FEATURES):
+        raw = _RAW.get(f.unit, f"log1p({f.scale:.0f} x seconds)")
+        span = f"{f.low:g} to {f.high:.4g}"
+        lines.append(f"| {index} | `{f.name}` | {f.group} | {f.text} | {raw} | {span} |")
+    return "\n".join(lines)

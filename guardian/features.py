@@ -96,7 +96,8 @@ class FeatureExtractor:
         self._offsets: dict[int, int] = {}
         self._contexts = Contexts(max_devices)
 
-    def __len__(self) -> int:
+    @property
+    def devices(self) -> int:
         """How many devices are remembered."""
         return len(self._contexts)
 
@@ -233,7 +234,7 @@ class _Facts:
             "packet_size_out": np.log1p(self.ip_out / np.maximum(self.packets_out, 1)),
             "packet_size_in": np.log1p(self.ip_in / np.maximum(self.packets_in, 1)),
             "byte_rate_out": np.log1p(self.ip_out / span),
-            "packet_rate": np.log1p((self.packets_out + self.packets_in) / span),
+            "packet_rate": np.log1p(_capped(self.packets_out + self.packets_in) / span),
             "tcp": self.tcp,
             "udp": self.udp,
             "icmp": self.icmp,

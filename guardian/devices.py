@@ -76,9 +76,8 @@ class DeviceTable:
 
         names has the user's name by device key, MAC or address.
         """
-        self.evicted: list[int] = []
-        """Indices that the last step() or learn_from_conns() freed: forget them at once."""
         self.evictions = 0
+        self._evicted: list[int] = []
         self._lan = lan
         self._routers = Routers(gateway_macs, gateway_addresses)
         self._names = {key.lower(): printable(name) for key, name in (names or {}).items()}
@@ -95,11 +94,16 @@ class DeviceTable:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def take_evicted(self) -> list[int]:
+        """Return the indices freed since the last call: who keeps something by index forgets it
+        now, before the next rows, since the index may belong to another device already."""
+        evicted, self._evicted = self._evicted, []
+        return evicted
+
     # --- learning ---------------------------------------------------------
 
     def step(self, decoded: Decoded) -> None:
         """Learn from a batch's packets and ARPs."""
-        self.evicted = []
         p, a = decoded.packets, decoded.arps
         if not len(p) and not len(a):
             return
@@ -132,7 +136,6 @@ class DeviceTable:
         Where no MAC is seen, an address ending in .1 or .254 that answers DNS or DHCP counts as
         the router.
         """
-        self.evicted = []
         if not len(conns):
             return
         answered = (conns.resp_pkts > 0) | (conns.resp_bytes > 0)
@@ -231,7 +234,7 @@ class DeviceTable:
                 del self._by_address[address]
         self._first[index] = NEVER
         self._free.append(index)
-        self.evicted.append(index)
+        self._evicted.append(index)
         self.evictions += 1
 
     def _touch(self, index: int, row: _Row, one: Sighting) -> None:
@@ -370,6 +373,17 @@ class DeviceTable:
             return ""
         texts = [row.key, *(addresses.text(*a) for a in reversed(row.addresses))]
         return next((self._names[t] for t in texts if self._names.get(t)), "")
+
+    def find(self, text: str) -> str:
+        """Return the key of the device meant by key, MAC, address or name; empty for none."""
+        wanted = text.strip().lower()
+        if wanted in self._by_key:
+            return wanted
+        for index, row in self._rows.items():
+            known = [addresses.text(*a) for a in row.addresses]
+            if wanted in (*known, row.name.lower(), self.user_name(index).lower()) and wanted:
+                return row.key
+        return ""
 
     def set_name(self, key: str, name: str) -> None:
         """Take the user's name of a device by its key, MAC or address; empty removes it."""

@@ -164,6 +164,9 @@ def test_the_users_name_comes_first_then_dhcp_then_the_address() -> None:
     assert (table.ref(0).name, table.ref(1).name) == ("cam", "Hall camera")
     table.set_name(mac_text(HUB).upper(), "Hub")
     assert table.ref(0).name == "Hub"
+    assert {table.find(text) for text in ("hub", "CAM", HUB4, mac_text(HUB))} == {mac_text(HUB)}
+    assert table.find("hall camera") == mac_text(CAM)
+    assert table.find("nobody") == table.find("") == ""
     table.set_name(mac_text(HUB), "")
     assert table.ref(0).name == "cam"
 
@@ -279,7 +282,7 @@ def test_invented_macs_push_out_each_other_not_the_home() -> None:
     evicted = set()
     for k in range(50):
         table.step(decoded([P(0x060000000000 + k, f"10.1.0.{k}", HUB, HUB4, SETTLED_S + 2.0 + k)]))
-        evicted.update(table.evicted)
+        evicted.update(table.take_evicted())
     assert len(table) == 8
     assert table.evictions == 43
     assert table.key(0) == mac_text(CAM)
@@ -291,11 +294,11 @@ def test_a_freed_index_goes_to_another_device_only_after_it_was_told() -> None:
     table = DeviceTable(Lan(), capacity=2)
     table.step(decoded([P(CAM, CAM4, GW, GW4, 0), P(HUB, HUB4, GW, GW4, 1)]))
     table.step(decoded([P(NEW, "192.168.1.9", GW, GW4, 2)]))
-    assert table.evicted == [0]
+    assert table.take_evicted() == [0]
     assert table.key(0) == mac_text(NEW)
     assert sides(table, (CAM, CAM4, GW, CLOUD)) == [("", "")]
     table.step(decoded([P(NEW, "192.168.1.9", GW, GW4, 3)]))
-    assert table.evicted == []
+    assert table.take_evicted() == []
 
 
 def test_a_device_keeps_its_latest_addresses() -> None:

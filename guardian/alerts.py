@@ -1,0 +1,467 @@
+"""Scores -> incidents: opened, updated, escalated, closed; one per device and cause.
+
+How much evidence it takes stands in evidence.py. Here is what becomes of it:
+
+* an incident opens once; later evidence of its cause, or from its peers, joins it;
+* it is updated at most once in `update_s`, escalated when its severity rises, and closed after a
+  quiet time that is longer for a slow beacon;
+* what comes back within `merge_s` of the closing continues the same incident, silently;
+* moments are those of packet time, so how the input was cut into steps changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from guardian import addresses
+from guardian.addresses import Lan
+from guardian.const import MAX_DEVICES, MAX_OPEN_INCIDENTS, NS
+from guardian.counters import PINGS, TCP, Counters, silent
+from guardian.devices import DeviceTable
+from guardian.evidence import Contrast, EvidenceSettings, Ruler, doublings, log_odds, own_line
+from guardian.facts import Row
+from guardian.habits import Habits
+from guardian.incidents import Change, Incident, IncidentEvent
+from guardian.lifecycle import FOREVER, SEVERITIES, LifeSettings, Open, restored, severity_of
+from guardian.seen import Seen, see
+from guardian.suspicion import UNUSUAL, Opening, Suspicion
+from guardian.tables import Conns, FeatureRows, Scores
+from guardian.wishes import Allow, Feedback, Snooze, Wish, Wishes
+
+__all__ = [
+    "AlertSettings",
+    "Allow",
+    "Feedback",
+    "IncidentTable",
+    "Ruler",
+    "Snooze",
+]
+
+_ANSWERING = (TCP, *PINGS)
+"""Protocols in which an answer is to be expected."""
+
+_FINE_FOR_NS = 30 * 86_400 * NS
+_ME_FOR_NS = 86_400 * NS
+"""How long `fine` and `this-was-me` hold."""
+
+
+@dataclass(frozen=True)
+class AlertSettings:
+    """What decides, and for how long an incident lives."""
+
+    evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
+    life: LifeSettings = field(default_factory=LifeSettings)
+    counters: bool = True
+    """Plain counters may speak, too."""
+
+
+@dataclass
+class _Home:
+    """What is remembered of one device."""
+
+    suspicion: Suspicion
+    habits: Habits = field(default_factory=Habits)
+    hour: int = -1
+    highest: float = 0.0
+    before: float = 0.0
+    """Highest threat of the current hour and of the one before."""
+
+    def rate(self, threat: float, told: int) -> None:
+        hour = told // (3_600 * NS)
+        if hour != self.hour:
+            self.before = self.highest if hour == self.hour + 1 else 0.0
+            self.hour, self.highest = hour, 0.0
+        self.highest = max(self.highest, threat)
+
+
+class IncidentTable:
+    """The home's incidents; capped: MAX_OPEN_INCIDENTS, and MAX_DEVICES in memory."""
+
+    def __init__(
+        self,
+        ruler: Ruler,
+        devices: DeviceTable,
+        lan: Lan,
+        settings: AlertSettings | None = None,
+    ) -> None:
+        self.settings = settings or AlertSettings()
+        self.refused = 0
+        """Incidents that did not open since too many were open."""
+        self._ruler = ruler
+        self._devices = devices
+        self._lan = lan
+        self._line = log_odds(ruler.threat_line)
+        evidence = self.settings.evidence
+        self._threats = Contrast(evidence.contrast, _level(ruler.ordinary_threat, log_odds))
+        self._anomalies = Contrast(
+            evidence.unusual_contrast,
+            _level(ruler.ordinary_anomaly, lambda v: doublings(v / ruler.anomaly_line)),
+        )
+        self._counters = Counters()
+        self._wishes = Wishes()
+        self._homes: OrderedDict[str, _Home] = OrderedDict()
+        self._incidents: dict[str, dict[str, Open]] = {}
+        """By device, then by cause; a device without any has no entry."""
+        self._number = 0
+        self._due = FOREVER
+        self._events: list[IncidentEvent] = []
+
+    # --- the stream ---------------------------------------------------------
+
+    def step(
+        self, slices: Conns, rows: FeatureRows, scores: Scores, now: int
+    ) -> list[IncidentEvent]:
+        """Take some slices in the order of `told`, their rows and the rows' scores.
+
+        Return what changed. All rows of a slice must be in one step.
+        """
+        for one in see(slices, rows, scores, self._lan):
+            self._timers(one.told)
+            self._row(one)
+        self._timers(now)
+        return self._take()
+
+    def tick(self, now: int) -> list[IncidentEvent]:
+        """Let time pass: updates that are due, incidents that end."""
+        self._timers(now)
+        return self._take()
+
+    def finish(self, now: int) -> list[IncidentEvent]:
+        """Tell what was not yet told; what is open stays open."""
+        self._timers(now)
+        for one in self._sorted():
+            if one.dirty:
+                self._emit("updated", one, now)
+        return self._take()
+
+    def open(self) -> list[Incident]:
+        """Return the open incidents as they are now, oldest first."""
+        return [one.snapshot(self._ruler) for one in self._sorted() if one.closed is None]
+
+    def score(self, device: int) -> float:
+        """Return the highest threat a device index had this hour or the one before, 0 to 1."""
+        home = self._homes.get(self._devices.key(device))
+        return max(home.highest, home.before) if home else 0.0
+
+    def learning(self, device: int) -> bool:
+        """Tell whether a device index is too new to be called settled."""
+        known = self._devices.device(device)
+        age = known.last_seen - known.first_seen
+        return age < self.settings.evidence.learning_s * NS
+
+    def restore(self, incidents: list[Incident]) -> None:
+        """Take stored incidents up again, open or lately closed; nobody is told again."""
+        for incident in sorted(incidents, key=lambda i: (i.opened, i.id)):
+            ref = incident.device
+            device = ref.mac or f"ip:{ref.ip}"
+            one = restored(incident, device, self._home(device).habits)
+            if self._keep(one):
+                self._due = min(self._due, self._due_of(one)[0])
+
+    def apply(self, wish: Wish, now: int) -> list[IncidentEvent]:
+        """Take what the user knows.
+
+        Raises KeyError where feedback names an incident that is neither open nor lately closed.
+        """
+        if isinstance(wish, Allow):
+            self._allow(wish, now)
+        elif isinstance(wish, Snooze):
+            self._wishes.snooze(wish.device, wish.until)
+        else:
+            self._feedback(wish, now)
+        return self._take()
+
+    # --- one row --------------------------------------------------------------
+
+    def _row(self, one: Seen) -> None:
+        device = self._devices.key(one.device)
+        if not device:
+            return
+        home = self._home(device)
+        home.rate(one.threat, one.told)
+        level, odd = log_odds(one.threat), doublings(one.anomaly / self._ruler.anomaly_line)
+        self._threats.add(level)
+        self._anomalies.add(odd)
+        if one.from_home:
+            # The other device of the home opened it, and is judged for it.
+            home.habits.add(one.told, one.peer, one.x)
+            return
+        evidence = self.settings.evidence
+        suspicion = home.suspicion
+        line = own_line(
+            self._line, suspicion.threat_past.high(evidence.past_rows), evidence.raise_most
+        )
+        cause = self._ruler.classes[one.cause]
+        over = level >= line and self._threats.stands_out(level)
+        young = one.told - self._devices.first_seen(one.device) < evidence.learning_s * NS
+        new_peer = not home.habits.knows(one.peer)
+        counted = one.unicast and one.outbound and self.settings.counters
+        row = one.row(cause, level, new_peer) if over or (counted and _notable(one)) else None
+        if row is not None and self._allowed(device, row, cause, one.told):
+            home.habits.add(one.told, one.peer, one.x)
+            return
+        if over and row is not None:
+            self._evidence(device, home, row, line, young)
+        else:
+            suspicion.under(one.key, level, self._line, one.told)
+            if level < self._line:
+                home.habits.add(one.told, one.peer, one.x)
+            self._odd(device, home, one, odd, young)
+        if counted and row is not None:
+            self._count(device, home, row)
+        if counted and one.piece == 0 and one.proto in _ANSWERING and not _silent(one):
+            self._counters.answered(device, one.told, one.peer)
+        trouble = self._troubled(device)
+        suspicion.threat_past.add(level, one.told, trouble)
+        suspicion.anomaly_past.add(odd, one.told, trouble)
+
+    def _evidence(self, device: str, home: _Home, row: Row, line: float, young: bool) -> None:
+        """Take a row over the line: it joins an open incident or adds to the suspicion."""
+        known = self._running(device, row.label) or self._of_key(device, row)
+        if known is not None:
+            known.model_rows += 1
+            if known.counter and known.model_rows >= self.settings.evidence.open_rows:
+                known.counter = ""
+            self._join(known, [row])
+            return
+        opening = home.suspicion.over(row, line, young)
+        if opening is not None:
+            self._open(device, home, opening, row.told)
+
+    def _of_key(self, device: str, row: Row) -> Open | None:
+        """Return the open incident that already has the row's peer and port."""
+        for cause, one in self._incidents.get(device, {}).items():
+            if one.closed is None and cause != UNUSUAL and row.key in one.facts.keys:
+                return one
+        return None
+
+    def _odd(self, device: str, home: _Home, one: Seen, odd: float, young: bool) -> None:
+        """Take what the autoencoder says, where the classifier says nothing."""
+        evidence = self.settings.evidence
+        past = home.suspicion.anomaly_past.high(evidence.past_rows)
+        if young or past is None:
+            return
+        line = min(max(0.0, past + evidence.unusual_margin), evidence.unusual_raise_most)
+        if odd < line or not self._anomalies.stands_out(odd):
+            home.suspicion.ordinary(one.told)
+            return
+        row = one.row(UNUSUAL, odd, not home.habits.knows(one.peer), score=one.anomaly)
+        known = self._running(device, UNUSUAL)
+        if self._allowed(device, row, UNUSUAL, one.told):
+            return
+        if known is not None:
+            self._join(known, [row])
+        elif not self._troubled(device):
+            opening = home.suspicion.odd(row, line)
+            if opening is not None:
+                self._open(device, home, opening, one.told)
+
+    def _count(self, device: str, home: _Home, row: Row) -> None:
+        """Let the plain counters see a row."""
+        finding = self._counters.giant(row)
+        if finding is None and row.piece == 0 and silent(row.proto, row.conn_state, row.resp_pkts):
+            finding = self._counters.unanswered(device, row)
+        if finding is None:
+            return
+        known = self._running(device, finding.cause)
+        if known is None:
+            opening = Opening(finding.cause, finding.rows)
+            self._open(device, home, opening, row.told, counter=finding.sentence)
+        elif known.counter:
+            self._join(known, finding.rows)
+
+    # --- incidents ------------------------------------------------------------
+
+    def _open(
+        self, device: str, home: _Home, opening: Opening, told: int, *, counter: str = ""
+    ) -> None:
+        """Open an incident, or take a lately closed one up again."""
+        known = self._incidents.get(device, {}).get(opening.cause)
+        if known is not None:
+            if known.closed is not None:
+                known.closed = None
+                known.counter = counter if known.counter else ""
+            self._join(known, opening.rows)
+            return
+        one = Open(
+            device=device,
+            ref=self._devices.ref(self._devices.index(device)),
+            cause=opening.cause,
+            opened=told,
+            habits=home.habits,
+            counter=counter,
+            model_rows=0 if counter else len(opening.rows),
+        )
+        if not self._keep(one):
+            return
+        for row in opening.rows:
+            one.add(row)
+        one.severity = severity_of(one, self._others(one))
+        home.suspicion.forget(opening.cause)
+        self._emit("opened", one, told)
+
+    def _join(self, one: Open, rows: list[Row]) -> None:
+        for row in rows:
+            one.add(row)
+        severity = severity_of(one, self._others(one))
+        if SEVERITIES.index(severity) > SEVERITIES.index(one.severity):
+            one.severity = severity
+            self._emit("escalated", one, one.last)
+        else:
+            self._due = min(self._due, self._due_of(one)[0])
+
+    def _keep(self, one: Open) -> bool:
+        if self._number >= MAX_OPEN_INCIDENTS:
+            self.refused += 1
+            return False
+        self._incidents.setdefault(one.device, {})[one.cause] = one
+        self._number += 1
+        return True
+
+    def _drop(self, one: Open) -> None:
+        del self._incidents[one.device][one.cause]
+        if not self._incidents[one.device]:
+            del self._incidents[one.device]
+        self._number -= 1
+
+    def _running(self, device: str, cause: str) -> Open | None:
+        """Return the open incident of a device and cause."""
+        one = self._incidents.get(device, {}).get(cause)
+        return None if one is None or one.closed is not None else one
+
+    def _others(self, one: Open) -> int:
+        """Return how many other attacks of the same device are open."""
+        return sum(
+            other.closed is None and cause not in (one.cause, UNUSUAL)
+            for cause, other in self._incidents[one.device].items()
+        )
+
+    def _troubled(self, device: str) -> bool:
+        return any(one.closed is None for one in self._incidents.get(device, {}).values())
+
+    def _emit(self, change: Change, one: Open, at: int) -> None:
+        index = self._devices.index(one.device)
+        if index >= 0:
+            one.ref = self._devices.ref(index)
+        if self._wishes.snoozed_until(one.device) > at and change in ("opened", "escalated"):
+            change = "updated"
+        elif change == "opened":
+            one.announced = True
+        one.dirty, one.emitted = 0, at
+        self._events.append(IncidentEvent(change, one.snapshot(self._ruler)))
+        self._due = min(self._due, self._due_of(one)[0])
+
+    def _take(self) -> list[IncidentEvent]:
+        events, self._events = self._events, []
+        return events
+
+    # --- time -----------------------------------------------------------------
+
+    def _due_of(self, one: Open) -> tuple[int, str]:
+        """Return the next moment at which something happens to an incident by itself."""
+        life = self.settings.life
+        if one.closed is not None:
+            return one.closed + int(life.merge_s * NS), one.id
+        due = one.last + one.quiet_ns(life)
+        if one.dirty:
+            due = min(due, max(one.dirty, one.emitted + int(life.update_s * NS)))
+        if not one.announced:
+            due = min(due, max(one.emitted, self._wishes.snoozed_until(one.device)))
+        return due, one.id
+
+    def _timers(self, now: int) -> None:
+        """Let happen what is due before now."""
+        while self._due < now:
+            one = min(self._all(), key=self._due_of, default=None)
+            self._due = FOREVER if one is None else self._due_of(one)[0]
+            if one is not None and self._due < now:
+                self._ring(one, self._due)
+
+    def _ring(self, one: Open, due: int) -> None:
+        life = self.settings.life
+        if one.closed is not None:
+            self._drop(one)
+        elif due >= one.last + one.quiet_ns(life):
+            one.closed = due
+            self._emit("closed", one, due)
+        elif not one.announced and due >= self._wishes.snoozed_until(one.device):
+            self._emit("opened", one, due)
+        else:
+            self._emit("updated", one, due)
+
+    # --- the user --------------------------------------------------------------
+
+    def _allowed(self, device: str, row: Row, cause: str, at: int) -> bool:
+        if not self._wishes.allowed:
+            return False
+        peers = (addresses.text(*row.peer), row.host)
+        return self._wishes.covers(device, peers, row.resp_p, cause, at)
+
+    def _allow(self, allow: Allow, now: int) -> None:
+        """Allow from now on; an incident that is nothing else is closed."""
+        self._wishes.allow(allow)
+        for one in self._sorted():
+            keys = list(one.facts.keys)
+            if one.closed is None and all(
+                allow.covers(
+                    one.device,
+                    (addresses.text(*peer), one.facts.host((peer, port, proto))),
+                    port,
+                    one.cause,
+                    now,
+                )
+                for peer, port, proto in keys
+            ):
+                if not keys and (allow.peer or allow.port is not None):
+                    continue
+                self._close(one, now)
+
+    def _close(self, one: Open, now: int) -> None:
+        one.closed = max(now, one.last)
+        self._home(one.device).suspicion.forget(one.cause)
+        self._emit("closed", one, one.closed)
+
+    def _feedback(self, feedback: Feedback, now: int) -> None:
+        one = next((o for o in self._all() if o.id == feedback.incident), None)
+        if one is None:
+            raise KeyError(feedback.incident)
+        if feedback.answer == "bad":
+            self._wishes.disallow(one.device, one.cause)
+            return
+        span = _FINE_FOR_NS if feedback.answer == "fine" else _ME_FOR_NS
+        self._wishes.allow(Allow(device=one.device, cause=one.cause, until=now + span))
+        if one.closed is None:
+            self._close(one, now)
+
+    def _sorted(self) -> list[Open]:
+        return sorted(self._all(), key=lambda one: (one.opened, one.id))
+
+    def _all(self) -> Iterator[Open]:
+        for causes in self._incidents.values():
+            yield from causes.values()
+
+    def _home(self, device: str) -> _Home:
+        home = self._homes.get(device)
+        if home is None:
+            home = self._homes[device] = _Home(Suspicion(self.settings.evidence))
+            if len(self._homes) > MAX_DEVICES:
+                self._homes.popitem(last=False)
+        self._homes.move_to_end(device)
+        return home
+
+
+def _silent(one: Seen) -> bool:
+    return silent(one.proto, one.conn_state, one.resp_pkts)
+
+
+def _notable(one: Seen) -> bool:
+    """Tell whether a plain counter may want a row."""
+    if one.piece == 0 and _silent(one):
+        return True
+    return Counters.is_giant(one.orig_pkts, one.resp_pkts, one.duration)
+
+
+def _level(value: float | None, scale: Callable[[float], float]) -> float | None:
+    return None if value is None else scale(value)

@@ -1,0 +1,372 @@
+"""From facts to words: explanations, advice, the features that weighed most.
+
+Every number comes from the incident's own facts, the device's habits or the bundle's usual
+ranges; nothing is guessed, and every text is safe to print.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from guardian import addresses
+from guardian.const import MAX_COUNTED
+from guardian.evidence import Ruler
+from guardian.facts import Facts, Key
+from guardian.featurelist import GROUPS, TEXTS, describe, natural
+from guardian.habits import Habits
+from guardian.incidents import FeatureEvidence
+from guardian.tables import F32, PROTO_NAMES
+
+TOP_FEATURES = 5
+_MIN_RANGE = 0.25
+"""Raw units: a feature that hardly varies must not weigh without end."""
+_NOT_TELLING = frozenset({"hour", "unknown"})
+"""Groups of features that a person would not call evidence."""
+
+PORTS = {
+    21: "FTP", 22: "SSH", 23: "telnet", 25: "mail", 53: "DNS", 80: "HTTP", 123: "NTP",
+    135: "Windows RPC", 139: "file shares", 443: "HTTPS", 445: "file shares", 1433: "SQL Server",
+    1883: "MQTT", 1900: "SSDP", 2323: "telnet", 3306: "MySQL", 3389: "remote desktop",
+    5555: "Android debugging", 5900: "VNC", 6667: "IRC", 7547: "router control", 8080: "HTTP",
+    8883: "MQTT", 37215: "router control", 52869: "router control",
+}  # fmt: skip
+"""Names of ports that a person may know."""
+
+ADVICE = {
+    "scan": "Take it off the network or into a guest network, then restart it, change its "
+    "password and install its updates. If you ran a network scanner yourself, say that this was "
+    "you.",
+    "c2": "Take it off the network now: it may be taking orders from outside. Reset it, change "
+    "its password and install its updates before it comes back; if it is a service you know, "
+    "say that this is fine.",
+    "flood": "Unplug it now: it is being used to attack others or is broken. Reset it, change its "
+    "password and install its updates before it comes back.",
+    "brute-force": "Take it off the network: it is trying passwords on other machines. Reset it, "
+    "change its password, and check the machines it called for weak passwords.",
+    "download": "If you did not start an update, take it off the network, restart it, change its "
+    "password and look for an update from its maker.",
+    "other": "Was this you? If not, take it off the network, restart it, change its password and "
+    "install its updates.",
+    "unusual": "Was this you: a new app, an update, a visitor? If so, say that it is fine. If not, "
+    "watch it for a day.",
+}
+"""What to do next, by cause."""
+
+ADVICE_INBOUND = (
+    "Close the port forwarding or UPnP opening to this device in your router, change its password "
+    "and install its updates. The other side acts, not this device."
+)
+ADVICE_LOST = "Look at the connections below and ask whoever uses this device."
+
+_UNSAFE_HOST = re.compile(r"[^A-Za-z0-9._:-]+")
+
+
+@dataclass(frozen=True)
+class Words:
+    """What an incident says to a person."""
+
+    explanation: str
+    advice: str
+    features: tuple[FeatureEvidence, ...]
+
+
+def words(
+    cause: str, name: str, facts: Facts, habits: Habits, ruler: Ruler, *, counter: str = ""
+) -> Words:
+    """Return the words for an incident.
+
+    counter is the sentence of the plain counter that saw it, empty where a model did.
+    """
+    own = habits.usual()
+    features = top_features(cause, facts, ruler, own)
+    parts = [_sentence(cause, name, facts, features)]
+    if counter:
+        parts.append(f"A plain counter, not a model, saw this: {counter}")
+    parts.append(_normal(cause, facts, habits, ruler, own))
+    advice = ADVICE.get(cause, ADVICE_LOST) if facts.outbound else ADVICE_INBOUND
+    return Words(" ".join(p for p in parts if p), advice, features)
+
+
+# --- sentences ----------------------------------------------------------------
+
+
+def _sentence(cause: str, name: str, facts: Facts, features: tuple[FeatureEvidence, ...]) -> str:
+    if cause == "unusual":
+        what = "; ".join(f.text for f in features[:3])
+        tail = f": {what}." if what else "."
+        return f"{name} behaves unlike ordinary devices of a home in {_count(facts)}{tail}"
+    if not facts.outbound:
+        return _inbound(cause, name, facts)
+    maker = _SENTENCES.get(cause, _other)
+    return maker(name, facts)
+
+
+def _scan(name: str, facts: Facts) -> str:
+    ports = len(facts.ports)
+    if len(facts.peers) <= 3 < ports:
+        (peer, port, proto) = facts.main_key()
+        whom = _place(facts, (peer, port, proto))
+        tried = f"{name} tried {_number(facts, ports)} ports of {whom}"
+        return f"{tried} {_within(facts)}{_failed(facts)}."
+    new = facts.new_peers
+    whom = _plural(len(facts.peers), "address", "addresses", facts)
+    if new == len(facts.peers):
+        whom += " it never called before"
+    elif new:
+        whom += f", {new:,} of them for the first time,"
+    return f"{name} called {whom} on {_ports(facts)} {_within(facts)}{_failed(facts)}."
+
+
+def _c2(name: str, facts: Facts) -> str:
+    key = facts.main_key()
+    calls = facts.keys[key]
+    place = _place(facts, key)
+    beat = facts.beat(key)
+    if beat is not None:
+        gaps, middle, deviation = beat
+        return (
+            f"{name} calls {place} again and again: {calls} times, every {_span(middle)} "
+            f"(half of the {gaps} gaps within {_span(deviation)} of that), {_traffic(facts)}."
+        )
+    if facts.rows > facts.connections:
+        return (
+            f"{name} keeps a connection to {place} open ({_span(facts.longest)} so far), "
+            f"{_traffic(facts)}; it looks like a line to whoever controls malware."
+        )
+    called = f"{name} called {place} {_times(calls)}, {_traffic(facts)}"
+    return f"{called}; it looks like malware reporting."
+
+
+def _flood(name: str, facts: Facts) -> str:
+    key = facts.main_key()
+    answered = ""
+    if facts.packets_in * 20 < facts.packets_out:
+        answered = ", almost all unanswered"
+    whom = (
+        _place(facts, key)
+        if len(facts.peers) == 1
+        else f"{_number(facts, len(facts.peers))} addresses"
+    )
+    return (
+        f"{name} sent {facts.packets_out:,} packets to {whom}, up to {facts.rate():,.0f} a second"
+        f"{answered}."
+    )
+
+
+def _brute_force(name: str, facts: Facts) -> str:
+    whom = _plural(len(facts.peers), "address", "addresses", facts)
+    return (
+        f"{name} opened {_count(facts)} to {whom} on {_ports(facts)} {_within(facts)}"
+        f"{_failed(facts)}; it looks like guessing passwords."
+    )
+
+
+def _download(name: str, facts: Facts) -> str:
+    place = _place(facts, facts.main_key())
+    new = ", which it never called before" if facts.new_peers == len(facts.peers) == 1 else ""
+    return (
+        f"{name} fetched {_bytes(facts.got)} from {place}{new}, in {_count(facts)}; it looks like "
+        "malware fetching a program."
+    )
+
+
+def _other(name: str, facts: Facts) -> str:
+    whom = _plural(len(facts.peers), "address", "addresses", facts)
+    return (
+        f"{name} behaves as infected devices do: {_count(facts)} with {whom} on {_ports(facts)} "
+        f"{_within(facts)}{_failed(facts)}."
+    )
+
+
+def _inbound(cause: str, name: str, facts: Facts) -> str:
+    whom = _plural(len(facts.peers), "address", "addresses", facts)
+    kind = {
+        "scan": "it looks like somebody searching for open doors",
+        "brute-force": "it looks like guessing its password",
+        "flood": "it looks like an attack that wants to overload it",
+    }.get(cause, "it looks like an attack")
+    return f"{whom} called {name} on {_ports(facts)} {_within(facts)}: {_count(facts)}; {kind}."
+
+
+_SENTENCES = {
+    "scan": _scan,
+    "c2": _c2,
+    "flood": _flood,
+    "brute-force": _brute_force,
+    "download": _download,
+}
+
+
+def _normal(cause: str, facts: Facts, habits: Habits, ruler: Ruler, own: F32 | None) -> str:
+    """Return what would have been normal: the device's habit, else that of devices like it."""
+    if cause == "scan" and facts.outbound:
+        hourly = habits.peers_an_hour()
+        if hourly is not None:
+            return f"It usually has to do with {hourly} an hour."
+    name = {
+        "scan": "minute_peers",
+        "flood": "packet_rate",
+        "brute-force": "minute_conns",
+        "download": "bytes_in",
+        "other": "minute_conns",
+    }.get(cause)
+    if name is None or name not in ruler.features or name not in TEXTS or not facts.outbound:
+        return ""
+    usual = ruler.usual if own is None else own
+    high = float(usual[2, ruler.features.index(name)])
+    who = "devices in quiet homes" if own is None else "this device"
+    return f"Normal for {who}: {TEXTS[name]} up to {describe(name, high)}."
+
+
+# --- features -----------------------------------------------------------------
+
+
+def top_features(
+    cause: str, facts: Facts, ruler: Ruler, own: F32 | None
+) -> tuple[FeatureEvidence, ...]:
+    """Return the features of the strongest row that weighed most.
+
+    For `unusual` the weight is the share of the autoencoder's error. Otherwise it is the share of
+    the distance from the usual range, in widths of that range: what was odd about the row, not
+    what the network computed.
+    """
+    best = facts.best
+    if best is None:
+        return ()
+    usual = np.asarray(ruler.usual if own is None else own, dtype=np.float64)
+    telling = np.array([GROUPS.get(name, "unknown") not in _NOT_TELLING for name in ruler.features])
+    x = np.asarray(best.x, dtype=np.float64)
+    if cause == "unusual":
+        weight = np.asarray(best.error, dtype=np.float64)
+    else:
+        low, high = usual[0], usual[2]
+        width = np.maximum(high - low, _MIN_RANGE)
+        weight = np.maximum(np.maximum(low - x, x - high), 0.0) / width
+    weight = np.where(telling & np.isfinite(weight), np.maximum(weight, 0.0), 0.0)
+    total = float(weight.sum())
+    if total <= 0.0:
+        return ()
+    order = np.argsort(-weight, kind="stable")[:TOP_FEATURES]
+    return tuple(
+        _feature(ruler.features[k], float(x[k]), usual[:, k].tolist(), float(weight[k]) / total)
+        for k in order.tolist()
+        if weight[k] > 0.0
+    )
+
+
+def _feature(name: str, value: float, usual: list[float], weight: float) -> FeatureEvidence:
+    low, high = usual[0], usual[2]
+    said, from_, to = describe(name, value), describe(name, low), describe(name, high)
+    normally = from_ if from_ == to else f"{from_} to {to}"
+    return FeatureEvidence(
+        name=name,
+        text=f"{TEXTS[name]}: {said}, usually {normally}",
+        value=natural(name, value),
+        usual_low=natural(name, low),
+        usual_high=natural(name, high),
+        weight=weight,
+    )
+
+
+# --- phrases ------------------------------------------------------------------
+
+
+def _place(facts: Facts, key: Key) -> str:
+    """Return a destination: its name where one was seen, else its address, and the port."""
+    peer, port, proto = key
+    host = safe_host(facts.host(key))
+    ip = addresses.text(*peer)
+    where = f"{host} ({ip})" if host else ip
+    if PROTO_NAMES.get(proto) not in ("tcp", "udp"):
+        return where
+    return f"{where} on {_port(port)}"
+
+
+def safe_host(host: str) -> str:
+    """Return a host name with nothing in it but what host names have."""
+    return _UNSAFE_HOST.sub("", host)[:64]
+
+
+def _port(port: int) -> str:
+    known = PORTS.get(port)
+    return f"port {port} ({known})" if known else f"port {port}"
+
+
+def _ports(facts: Facts) -> str:
+    protocols = {PROTO_NAMES.get(key[2], "other") for key in facts.keys}
+    if not protocols & {"tcp", "udp"}:
+        return "no port (" + " and ".join(sorted(protocols)).upper() + ")"
+    top = sorted(facts.ports, key=lambda port: (-facts.ports[port], port))
+    if len(top) == 1:
+        return _port(top[0])
+    if len(top) <= 3:
+        return "ports " + ", ".join(str(port) for port in top)
+    return f"{_number(facts, len(top))} ports, most on {_port(top[0])}"
+
+
+def _within(facts: Facts) -> str:
+    span = facts.span
+    if span < 1.0:
+        return "within a second"
+    text = f"within {_span(span)}"
+    if span > 120.0 and facts.minute_peers > 1 and len(facts.peers) > 3:
+        text += f" (up to {_number(facts, facts.minute_peers)} in a minute)"
+    return text
+
+
+def _failed(facts: Facts) -> str:
+    if facts.connections == 0 or facts.failed * 10 < facts.connections:
+        return ""
+    if facts.failed == facts.connections:
+        return (
+            f"; none of the {facts.connections:,} connections was answered"
+            if facts.failed > 1
+            else "; it was not answered"
+        )
+    return f"; {facts.failed:,} of {facts.connections:,} connections failed"
+
+
+def _traffic(facts: Facts) -> str:
+    return f"{_bytes(facts.sent)} sent and {_bytes(facts.got)} received in all"
+
+
+def _count(facts: Facts) -> str:
+    return f"{facts.connections:,} connection{'' if facts.connections == 1 else 's'}"
+
+
+def _number(facts: Facts, number: int) -> str:
+    return f"over {number:,}" if facts.overflow and number >= MAX_COUNTED else f"{number:,}"
+
+
+def _plural(number: int, one: str, many: str, facts: Facts) -> str:
+    return f"{_number(facts, number)} {one if number == 1 else many}"
+
+
+def _times(number: int) -> str:
+    return {1: "once", 2: "twice"}.get(number, f"{number:,} times")
+
+
+def _span(seconds: float) -> str:
+    if seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 10.0:
+        return f"{seconds:.1f} s"
+    if seconds < 120.0:
+        return f"{seconds:.0f} s"
+    if seconds < 7_200.0:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 172_800.0:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86_400:.1f} days"
+
+
+def _bytes(amount: int) -> str:
+    value = float(amount)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000.0:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000.0
+    return f"{value:.1f} TB"

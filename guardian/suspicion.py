@@ -1,0 +1,124 @@
+"""The evidence against one device that is not yet an incident."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+from guardian.const import MAX_KEYS_PER_DEVICE, MAX_PENDING, NS
+from guardian.evidence import EvidenceSettings, Past, Sum, step_down, step_up
+from guardian.facts import Key, Row
+
+UNUSUAL = "unusual"
+
+
+def _pending() -> deque[Row]:
+    return deque(maxlen=MAX_PENDING)
+
+
+@dataclass
+class _Case:
+    """A sum and the rows that fed it since it rose from zero."""
+
+    sum: Sum = field(default_factory=Sum)
+    rows: deque[Row] = field(default_factory=_pending)
+
+    def rise(self, row: Row, by: float, half_life_s: float) -> None:
+        self.sum.fall(row.told, 0.0, half_life_s)
+        if self.sum.rows == 0:
+            self.rows.clear()
+        self.sum.rise(row.told, by, half_life_s, row.label)
+        self.rows.append(row)
+
+    def reset(self) -> None:
+        self.sum.reset()
+        self.rows.clear()
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Evidence that suffices for an incident."""
+
+    cause: str
+    rows: list[Row]
+
+
+class Suspicion:
+    """Sums by cause over the whole device, by key over all causes, and one for `unusual`."""
+
+    def __init__(self, settings: EvidenceSettings) -> None:
+        self._settings = settings
+        self._causes: dict[str, _Case] = {}
+        self._keys: OrderedDict[Key, _Case] = OrderedDict()
+        self._unusual = _Case()
+        self.threat_past = Past()
+        self.anomaly_past = Past()
+
+    def over(self, row: Row, line: float, young: bool) -> Opening | None:
+        """Take a row at or over the line; return what it completes.
+
+        A row of one cause speaks a little against the others: what flickers between two labels
+        is mostly one thing.
+        """
+        s = self._settings
+        up = step_up(row.level, line)
+        for cause, case in self._causes.items():
+            if cause != row.label:
+                case.sum.fall(row.told, 0.5, s.device_half_life_s)
+        whole = self._causes.setdefault(row.label, _Case())
+        whole.rise(row, up, s.device_half_life_s)
+        one = self._keys.pop(row.key, None) or _Case()
+        self._keys[row.key] = one
+        if len(self._keys) > MAX_KEYS_PER_DEVICE:
+            self._keys.popitem(last=False)
+        one.rise(row, up, s.key_half_life_s)
+        for case, cause in ((whole, row.label), (one, one.sum.cause())):
+            if self._enough(case, young):
+                rows = list(case.rows)
+                whole.reset()
+                self._keys.pop(row.key, None)
+                return Opening(cause, rows)
+        return None
+
+    def _enough(self, case: _Case, young: bool) -> bool:
+        s = self._settings
+        level, rows = (s.young_open_at, s.young_open_rows) if young else (s.open_at, s.open_rows)
+        return case.sum.value >= level and case.sum.rows >= rows
+
+    def under(self, key: Key, level: float, line: float, told: int) -> None:
+        """Take a row under the line: it speaks for the device and for its key."""
+        if not self._causes and not self._keys:
+            return
+        s = self._settings
+        by = step_down(level, line)
+        for cause, case in list(self._causes.items()):
+            case.sum.fall(told, by, s.device_half_life_s)
+            if case.sum.value <= 0.0:
+                del self._causes[cause]
+        case_ = self._keys.get(key)
+        if case_ is not None:
+            case_.sum.fall(told, by, s.key_half_life_s)
+            if case_.sum.value <= 0.0:
+                del self._keys[key]
+
+    def forget(self, cause: str) -> None:
+        """Drop what has added up for a cause, when its incident opened or was explained."""
+        self._causes.pop(cause, None)
+        for key in [k for k, case in self._keys.items() if case.sum.cause() == cause]:
+            del self._keys[key]
+
+    def odd(self, row: Row, line: float) -> Opening | None:
+        """Take a row that only the autoencoder finds odd."""
+        s = self._settings
+        case = self._unusual
+        case.rise(row, 0.5 * step_up(row.level, line), s.device_half_life_s)
+        long_enough = row.told - case.sum.since >= s.unusual_span_s * NS
+        if case.sum.value >= s.unusual_open_at and case.sum.rows >= s.unusual_rows and long_enough:
+            rows = list(case.rows)
+            case.reset()
+            return Opening(UNUSUAL, rows)
+        return None
+
+    def ordinary(self, told: int) -> None:
+        """Take a row that the autoencoder finds ordinary."""
+        self._unusual.sum.fall(told, 0.5, self._settings.device_half_life_s)

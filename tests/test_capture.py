@@ -8,6 +8,7 @@ import os
 import struct
 import sys
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -281,6 +282,22 @@ def test_a_frame_larger_than_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyP
     big = [bytes(MAX_FRAME_BYTES), b"small"]
     assert bodies(read(tmp_path, pcap(big))) == big
     assert bodies(read(tmp_path, pcapng(big))) == big
+
+
+def test_memory_stays_a_few_blocks(tmp_path: Path) -> None:
+    """A capture of 80 MB (packed to nearly nothing) is read in a fraction of that."""
+    record = struct.pack("<IIII", 1, 1, 1_000, 1_000) + bytes(1_000)
+    path = tmp_path / "it"
+    with gzip.open(path, "wb", compresslevel=1) as out:
+        out.write(pcap([]))
+        for _ in range(80):
+            out.write(record * 1_000)
+    tracemalloc.start()
+    packets = sum(len(frames) for frames in capture.read_frames(path))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert packets == 80_000
+    assert peak < 4 * feed.BLOCK_BYTES
 
 
 # --- standard input --------------------------------------------------------------

@@ -47,6 +47,22 @@ s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 for i in range(50):
     s.sendto(b"%d" % i, ("127.0.0.1", 9))
 """
+TUNNEL = """
+import fcntl, os, socket, struct, subprocess, sys
+sys.path.insert(0, sys.argv[1])
+from guardian.decode import decode
+from guardian.ring import Ring
+tun = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(tun, 0x400454CA, struct.pack("16sH", b"tun9", 0x1001))
+subprocess.run("ip address add 10.79.0.1/24 dev tun9; ip link set tun9 addrgenmode none up",
+               shell=True, check=True)
+ring = Ring("tun9")
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"hello", ("10.79.0.7", 9))
+d = decode(ring.read(2))
+p = d.packets
+print(ring.link, p.proto.tolist(), p.dport.tolist(), p.payload_len.tolist(), d.malformed)
+ring.close()
+"""
 LISTEN = """
 import socket, threading
 s = socket.create_server(("::", 8000), family=socket.AF_INET6, dualstack_ipv6=True)
@@ -299,6 +315,14 @@ def test_a_filter_in_the_kernel(pair: Pair, server: None, tmp_path: Path) -> Non
     time.sleep(0.3)
     said, errors = end(process)
     assert said == "[17] 40\n", errors
+
+
+def test_a_tunnel_has_no_link_layer(pair: Pair) -> None:
+    """tun, WireGuard, PPP: frames begin with the IP header."""
+    if not Path("/dev/net/tun").exists():
+        pytest.skip("this kernel has no tun devices")
+    said = pair.b.run(sys.executable, "-c", TUNNEL, str(ROOT))
+    assert said == "101 [17] [9] [5] 0\n"
 
 
 def test_missing_interface() -> None:

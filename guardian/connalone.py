@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from guardian import events, service, tcp
+from guardian import events, looks, service, tcp
 from guardian.connstate import (
     BORN,
     BYTES,
@@ -55,14 +55,10 @@ IDLE_NS = 60 * NS
 """Inactivity allowed for UDP, ICMP and unknown protocols."""
 DNS_STEP_NS, DNS_IDLE_NS = 10 * NS, 9 * NS
 """A DNS flow is looked at every 10 s from its start and is over if it was idle for 9 s."""
-SHELL_IDLE_NS = 3_600 * NS
-"""Inactivity allowed once SSH or FTP is confirmed, as in Zeek's scripts."""
-
 _TCP, _UDP, _ICMP, _ICMP6 = 6, 17, 1, 58
-_SHELLS = (b"ssh", b"ftp")
-_WHOLE = frozenset((b"http", b"ssl", b"ssh", b"ftp", b"smtp", b"irc", b"pop3", b"imap"))
-"""Services that Zeek confirms only where it saw the connection from its start."""
 
+_EACH = ("place", "first", "count", "index", "low", "ts", "tick", "flags", "seq", "ack", "length",
+         "captured", "window", "ip_len", "bad", "mac")  # fmt: skip
 BeginOne = Callable[[Packets, Keys, I64, int, int], int]
 
 
@@ -91,7 +87,7 @@ class Alone:
         self, store: Store, packets: Packets, keyed: Keys, clock: I64, data: U8, serial: int,
         begin_one: BeginOne,
     ) -> None:  # fmt: skip
-        self.snapshots: list[int] = []
+        self.snapshots: I64 = np.zeros(0, dtype=np.int64)
         """Slots that hold a connection as it was when its slice was due."""
         self.ended: list[tuple[int, int]] = []
         """Slots of connections that ended, and when; they are no longer under their key."""
@@ -103,40 +99,39 @@ class Alone:
         self._serial = serial
         self._begin_one = begin_one
         self._out: list[tuple[Row, int]] = []
+        self._ghosts: list[Row] = []
 
     def run(self, slots: I64, protos: list[int], index: I64, columns: events.Lists) -> None:
         """Handle events: `place` says whose among slots, `first` where its packets are in index."""
         rows = self._store.load(slots)
         self._index = index
-        for k, at in enumerate(columns["first"]):
-            g = columns["place"][k]
+        each = zip(*(columns[name] for name in _EACH), strict=True)
+        for k, (g, at, count, i, low, ts, tick, flags, seq, *more) in enumerate(each):
             row, proto = rows[g], protos[g]
-            i = columns["index"][k]
             if row[SERIAL] != self._serial + i:
-                fresh = self._check(row, proto, columns["tick"][k], columns["flags"][k],
-                                    columns["seq"][k], i)  # fmt: skip
+                fresh = self._check(row, proto, tick, flags, seq, i)
                 if fresh is not None:
                     self._out.append((row, proto))
                     row = rows[g] = fresh
-            count = columns["count"][k]
             if count > 1:
                 if not self._run(row, columns, k):
                     for j in index[at : at + count].tolist():
                         row = rows[g] = self._step(row, proto, j)
-                continue
-            side = ORIG if columns["low"][k] == row[LOW] else RESP
-            self._one(
-                row, proto, side, i, columns["ts"][k], columns["tick"][k], columns["flags"][k],
-                columns["seq"][k], columns["ack"][k], columns["length"][k],
-                columns["captured"][k], columns["window"][k], columns["ip_len"][k],
-                columns["bad"][k], columns["mac"][k],
-            )  # fmt: skip
+            else:
+                side = ORIG if low == row[LOW] else RESP
+                self._one(row, proto, side, i, ts, tick, flags, seq, *more)
         self._out.extend(zip(rows, protos, strict=True))
         ended = {slot for slot, _ in self.ended}
         for row, proto in self._out:
-            if row[SLOT] not in ended and row[SLOT] not in self.snapshots:
+            if row[SLOT] not in ended:
                 row[DEADLINE] = deadline(row, proto)
-        self._store.save([row for row, _ in self._out])
+        if self._ghosts:
+            self.snapshots = self._store.allocate(len(self._ghosts))
+            sources = np.array([row[SLOT] for row in self._ghosts], dtype=np.int64)
+            self._store.copy_keys(sources, self.snapshots)
+            for row, slot in zip(self._ghosts, self.snapshots.tolist(), strict=True):
+                row[SLOT] = slot
+        self._store.save([row for row, _ in self._out] + self._ghosts)
 
     def _check(self, row: Row, proto: int, tick: int, flags: int, seq: int, i: int) -> Row | None:
         """Before a packet: end the row if its time has come, or tell its slice.
@@ -163,13 +158,9 @@ class Alone:
 
     def _snapshot(self, row: Row) -> None:
         """Keep the row as it is now in a slot of its own, and open its next slice."""
-        ghost = self._store.allocate(1)
-        self._store.copy_keys(np.array([row[SLOT]]), ghost)
         copy = row[:]
-        copy[SLOT] = int(ghost[0])
         copy[HOLES] = None
-        self.snapshots.append(copy[SLOT])
-        self._out.append((copy, 0))
+        self._ghosts.append(copy)
         for side in (ORIG, RESP):
             row[side + P_PKTS] = row[side + PKTS]
             row[side + P_IPB] = row[side + IPB]
@@ -204,30 +195,15 @@ class Alone:
         members = self._index[first : first + count]
         for i in members[self._packets.payload_cap[members] > 0].tolist():
             low = int(self._keyed.low_sends[i])
-            self._sniff(row, _TCP, ORIG if low == row[LOW] else RESP, i)
+            self._sniff(row, ORIG if low == row[LOW] else RESP, i)
             if not (service.hungry_one(row[SNIFF], True) or service.hungry_one(row[SNIFF], False)):
                 break
 
-    def _sniff(self, row: Row, proto: int, side: int, i: int) -> None:
-        asking = side == ORIG
-        if not service.hungry_one(row[SNIFF], asking):
-            return
-        packets = self._packets
-        start = int(packets.payload_start[i])
-        cap = min(int(packets.payload_cap[i]), service.MAX_LOOK)
-        row[SNIFF], row[SERVICE], row[HOST] = service.sniff(
-            row[SNIFF],
-            asking,
-            proto,
-            int(packets.dport[i] if asking else packets.sport[i]),
-            self._data[start : start + cap].tobytes(),
-            row[SERVICE],
-            row[HOST],
+    def _sniff(self, row: Row, side: int, i: int) -> None:
+        known = (row[SNIFF], row[SERVICE], row[HOST], row[IDLE])
+        row[SNIFF], row[SERVICE], row[HOST], row[IDLE] = looks.look(
+            known, row[PARTIAL], side == ORIG, self._packets, self._data, i
         )
-        if proto == _TCP and row[PARTIAL] and row[SERVICE] in _WHOLE:
-            row[SERVICE] = b""
-        if row[SERVICE].startswith(_SHELLS):
-            row[IDLE] = SHELL_IDLE_NS
 
     def _step(self, row: Row, proto: int, i: int) -> Row:
         """Handle a packet by its number, as the events of one packet are handled."""
@@ -270,4 +246,4 @@ class Alone:
             if proto in (_UDP, _ICMP, _ICMP6):
                 row[side + BYTES] += length
         if captured > 0 and not bad and length:
-            self._sniff(row, proto, side, i)
+            self._sniff(row, side, i)

@@ -14,7 +14,7 @@ from itertools import pairwise, repeat
 
 import numpy as np
 
-from guardian import events, keys, ports, service, steady, tcp
+from guardian import events, keys, looks, ports, steady, tcp
 from guardian.addresses import Lan
 from guardian.connalone import DNS_IDLE_NS, DNS_STEP_NS, IDLE_NS, Alone, boundary
 from guardian.connstate import (
@@ -38,7 +38,6 @@ from guardian.connstate import (
     SEENHIST,
     SEQ,
     SERIAL,
-    SNIFF,
     START,
     STATE,
     SYN_SENT,
@@ -48,7 +47,7 @@ from guardian.connstate import (
 from guardian.connstore import Store
 from guardian.const import MAX_CONNS, SLICE_FIRST_NS
 from guardian.keys import Groups, Keys
-from guardian.tables import I64, U8, Array, Conns, Decoded, Packets
+from guardian.tables import I64, U8, Conns, Decoded, Packets
 
 EVICT_EVERY = 4_096
 """Packets between two looks at a full table: it overshoots its capacity by this at most."""
@@ -167,9 +166,11 @@ class ConnTable:
             index, place, begins = groups.members(order, rest)
             starts = np.zeros(len(index), dtype=np.bool_)
             starts[begins] = True
-            happened = events.cut(index, place, starts, keyed.low_sends[index], packets, clock)
+            low = keyed.low_sends[index]
+            happened = events.cut(index, place, starts, low, packets, clock)
             slots, proto = slots[rest], proto[rest]
-            done = steady.advance(store, slots, calm[rest] & (proto == _TCP), happened)
+            quiet = calm[rest] & (proto == _TCP)
+            done = steady.advance(store, slots, quiet, happened, packets, data, index, low)
             if not done.all():
                 happened["place"] = (np.cumsum(~done) - 1)[happened["place"]]
                 alone = Alone(store, packets, keyed, clock, data, serial, self._begin_one)
@@ -295,7 +296,7 @@ class ConnTable:
         last = np.append(begins[1:], len(index)) - 1
         ints[slots, LAST] = np.maximum(ints[slots, LAST], np.maximum.reduceat(ts, begins))
         ints[slots, SEEN] = clock[index[last]]
-        self._sniff(packets, data, slots, index, place, asks)
+        looks.look_all(store, packets, data, slots[place], index, asks)
         self._renew(slots)
 
     def _renew(self, slots: I64) -> None:
@@ -309,36 +310,6 @@ class ConnTable:
             ints[slots, BORN] + looks * DNS_STEP_NS,
             seen + ints[slots, IDLE],
         )
-
-    def _sniff(
-        self, packets: Packets, data: U8, slots: I64, index: I64, place: I64, asks: Array
-    ) -> None:
-        """Look into the first payloads of connections whose service is not known."""
-        store = self._store
-        memory = store.ints[slots, SNIFF]
-        hungry = service.hungry(memory[place], asks) & (packets.payload_cap[index] > 0)
-        for at in np.flatnonzero(hungry).tolist():
-            slot, asking = int(slots[place[at]]), bool(asks[at])
-            now = int(store.ints[slot, SNIFF])
-            if not service.hungry_one(now, asking):
-                continue
-            i = int(index[at])
-            proto, sport, dport = (
-                int(packets.proto[i]),
-                int(packets.sport[i]),
-                int(packets.dport[i]),
-            )
-            start = int(packets.payload_start[i])
-            cap = min(int(packets.payload_cap[i]), service.MAX_LOOK)
-            store.ints[slot, SNIFF], store.service[slot], store.host[slot] = service.sniff(
-                now,
-                asking,
-                proto,
-                dport if asking else sport,
-                data[start : start + cap].tobytes(),
-                bytes(store.service[slot]),
-                bytes(store.host[slot]),
-            )
 
     def _open(self, packets: Packets, clock: I64, slots: I64, index: I64) -> None:
         """Open TCP connections by their SYN; each slot has this one packet."""
@@ -363,8 +334,8 @@ class ConnTable:
     def _from_alone(self, alone: Alone) -> None:
         """Take over what was begun, said and ended while rows were handled alone."""
         store = self._store
-        if alone.snapshots:
-            slots = np.array(alone.snapshots, dtype=np.int64)
+        slots = alone.snapshots
+        if len(slots):
             final = np.zeros(len(slots), dtype=np.bool_)
             told = store.due[slots]
             self._slices.append(store.slices(slots, told, final, self.lan, self._seed))
@@ -418,17 +389,32 @@ class ConnTable:
         excess = len(self._slot_of) - self.capacity
         if excess <= 0:
             return
-        slots = np.fromiter(self._slot_of.values(), dtype=np.int64, count=len(self._slot_of))
-        ints = self._store.ints
-        order = np.lexsort((ints[slots, SERIAL], ints[slots, SEEN], ints[slots, RESP + PKTS] > 0))
+        slots = np.flatnonzero(self._store.deadline != NEVER)
+        answered = self._store.ints[slots, RESP + PKTS] > 0
+        silent = slots[~answered]
+        going = _oldest(self._store, silent, min(excess, len(silent)))
+        if len(going) < excess:
+            more = _oldest(self._store, slots[answered], excess - len(going))
+            going = np.concatenate((going, more))
         self.evicted += excess
         # Told just after this moment, when all that was due at it is known.
-        self._end(slots[order[:excess]], np.full(excess, now + 1, dtype=np.int64))
+        self._end(going, np.full(excess, now + 1, dtype=np.int64))
 
     def _tell(self, now: int) -> Told:
         records, self._records = _due(self._records, now)
         slices, self._slices = _due(self._slices, now)
         return Told(records, slices)
+
+
+def _oldest(store: Store, slots: I64, n: int) -> I64:
+    """Return the n rows seen longest ago, the one begun first where two were seen together."""
+    if n == 0:
+        return slots[:0]
+    seen = store.ints[slots, SEEN]
+    candidates = slots[seen <= np.partition(seen, n - 1)[n - 1]]
+    order = np.lexsort((store.ints[candidates, SERIAL], store.ints[candidates, SEEN]))
+    oldest: I64 = candidates[order[:n]]
+    return oldest
 
 
 def _due(parts: list[Conns], now: int) -> tuple[Conns, list[Conns]]:

@@ -20,7 +20,7 @@ from guardian.tables import Array, Bool
 
 MAX_LOOK = 2_048
 """Bytes of a payload looked at: a ClientHello with post-quantum keys has 1,800."""
-LIMIT = 4
+LIMIT = 2
 """Payloads of a side looked at while the service is not known."""
 
 _COUNT = 7

@@ -1,0 +1,54 @@
+"""The first payloads of connections whose service is not known, given to the detection."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from guardian import service
+from guardian.connstate import IDLE, PARTIAL, SNIFF
+from guardian.connstore import Store
+from guardian.const import NS
+from guardian.tables import I64, U8, Bool, Packets
+
+SHELL_IDLE_NS = 3_600 * NS
+"""Inactivity allowed once SSH or FTP is confirmed, as in Zeek's scripts."""
+_SHELLS = (b"ssh", b"ftp")
+_WHOLE = frozenset((b"http", b"ssl", b"ssh", b"ftp", b"smtp", b"irc", b"pop3", b"imap"))
+"""Services that Zeek confirms only where it saw the connection from its start."""
+
+Known = tuple[int, bytes, bytes, int]
+"""What is remembered of a connection: detection's memory, service, host, inactivity allowed."""
+
+
+def look(known: Known, partial: int, asking: bool, packets: Packets, data: U8, i: int) -> Known:
+    """Look into packet i of a connection; return what is known now."""
+    memory, found, host, idle = known
+    if not service.hungry_one(memory, asking):
+        return known
+    start = int(packets.payload_start[i])
+    cap = min(int(packets.payload_cap[i]), service.MAX_LOOK)
+    memory, found, host = service.sniff(
+        memory,
+        asking,
+        int(packets.proto[i]),
+        int(packets.dport[i] if asking else packets.sport[i]),
+        data[start : start + cap].tobytes(),
+        found,
+        host,
+    )
+    if partial and found in _WHOLE:
+        found = b""
+    return memory, found, host, SHELL_IDLE_NS if found.startswith(_SHELLS) else idle
+
+
+def look_all(store: Store, packets: Packets, data: U8, slots: I64, index: I64, asks: Bool) -> None:
+    """Look into the packets at index, in order, of the rows in slots; asks: the originator's."""
+    hungry = service.hungry(store.ints[slots, SNIFF], asks) & (packets.payload_cap[index] > 0)
+    for at in np.flatnonzero(hungry).tolist():
+        slot = int(slots[at])
+        row = store.ints[slot]
+        known = (int(row[SNIFF]), store.service[slot], store.host[slot], int(row[IDLE]))
+        partial, asking = int(row[PARTIAL]), bool(asks[at])
+        row[SNIFF], store.service[slot], store.host[slot], row[IDLE] = look(
+            known, partial, asking, packets, data, int(index[at])
+        )

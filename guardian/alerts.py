@@ -203,7 +203,8 @@ class IncidentTable:
             home.habits.add(one.told, one.peer, one.x)
             return
         if over and row is not None:
-            self._evidence(device, home, row, line, young)
+            # What joined an incident is counted there; the plain counters are not asked.
+            counted &= not self._evidence(device, home, row, line, young)
         else:
             suspicion.under(one.key, level, self._line, one.told)
             if level < self._line:
@@ -217,18 +218,20 @@ class IncidentTable:
         suspicion.threat_past.add(level, one.told, trouble)
         suspicion.anomaly_past.add(odd, one.told, trouble)
 
-    def _evidence(self, device: str, home: _Home, row: Row, line: float, young: bool) -> None:
-        """Take a row over the line: it joins an open incident or adds to the suspicion."""
+    def _evidence(self, device: str, home: _Home, row: Row, line: float, young: bool) -> bool:
+        """Take a row over the line: it joins an open incident (true) or adds to the suspicion."""
         known = self._running(device, row.label) or self._of_key(device, row)
         if known is not None:
             known.model_rows += 1
             if known.counter and known.model_rows >= self.settings.evidence.open_rows:
                 known.counter = ""
+            home.suspicion.against_others(row)
             self._join(known, [row])
-            return
+            return True
         opening = home.suspicion.over(row, line, young)
         if opening is not None:
             self._open(device, home, opening, row.told)
+        return opening is not None
 
     def _of_key(self, device: str, row: Row) -> Open | None:
         """Return the open incident that already has the row's peer and port."""

@@ -10,7 +10,7 @@ A score counts only where all of these hold:
   home so far. A model whose outputs are constant has no contrast and can never speak.
 
 What counts adds up in a CUSUM: each row over the line adds 1 to 2, each row under it takes up to
-1, and the sum decays with time. A stray row is not enough, however sure; three or more in a row
+1, and the sum decays with time. A stray row is not enough, however sure; four or more in a row
 are. Scores are compared as log odds (threat) or in powers of two (anomaly), so that .99 and .999
 are as far apart as they are meant to be.
 """
@@ -18,6 +18,7 @@ are as far apart as they are meant to be.
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -30,7 +31,7 @@ from guardian.tables import F32, Scores, Sequences
 LIMIT = 8.0
 """Log odds (or powers of two) are cut here: .9997 is as sure as an int8 model means."""
 
-_BINS = 64
+_BINS = 128
 BIN = 2 * LIMIT / _BINS
 _HOUR_NS = 3_600 * NS
 
@@ -39,9 +40,9 @@ _HOUR_NS = 3_600 * NS
 class EvidenceSettings:
     """Numbers of the decision; spans in seconds, levels in log odds or powers of two."""
 
-    open_at: float = 5.0
-    """Sum at which an incident opens: three very sure rows, or five just over the line."""
-    open_rows: int = 3
+    open_at: float = 6.0
+    """Sum at which an incident opens: four sure rows, or six just over the line."""
+    open_rows: int = 4
     """Rows that it takes at least."""
     young_open_at: float = 8.0
     young_open_rows: int = 5
@@ -50,7 +51,7 @@ class EvidenceSettings:
     """Age at which a device is settled; until then `unusual` is silent."""
     device_half_life_s: float = 600.0
     """Evidence of one cause over all peers of a device halves in this time: a scan or a flood."""
-    key_half_life_s: float = 6 * 3_600.0
+    key_half_life_s: float = 12 * 3_600.0
     """Evidence of one peer and port halves in this time: a beacon may be slow."""
     contrast: float = 2.0
     """Log odds between ordinary traffic and evidence: a factor of seven."""
@@ -138,7 +139,7 @@ class Histogram:
 
     def __init__(self) -> None:
         self.total = 0.0
-        self._counts = [0.0] * _BINS
+        self._counts = array("d", bytes(8 * _BINS))
 
     def add(self, level: float) -> None:
         self._counts[_bin(level)] += 1.0
@@ -146,11 +147,12 @@ class Histogram:
 
     def merge(self, other: Histogram, keep: float) -> None:
         """Take over another's counts after fading our own."""
-        self._counts = [keep * a + b for a, b in zip(self._counts, other._counts, strict=True)]
+        pairs = zip(self._counts, other._counts, strict=True)
+        self._counts = array("d", [keep * a + b for a, b in pairs])
         self.total = sum(self._counts)
 
     def fade(self, keep: float) -> None:
-        self._counts = [keep * count for count in self._counts]
+        self._counts = array("d", [keep * count for count in self._counts])
         self.total *= keep
 
     def quantile(self, share: float) -> float:
@@ -228,7 +230,7 @@ class Past:
         if self._past.total < rows:
             return None
         if self._high is None:
-            self._high = self._past.quantile(0.99) - BIN
+            self._high = self._past.quantile(0.99)
         return self._high
 
 

@@ -57,14 +57,12 @@ class Suspicion:
     def over(self, row: Row, line: float, young: bool) -> Opening | None:
         """Take a row at or over the line; return what it completes.
 
-        A row of one cause speaks a little against the others: what flickers between two labels
-        is mostly one thing.
+        It speaks a little against the other causes: what flickers between two labels is mostly
+        one thing.
         """
         s = self._settings
         up = step_up(row.level, line)
-        for cause, case in self._causes.items():
-            if cause != row.label:
-                case.sum.fall(row.told, 0.5, s.device_half_life_s)
+        self.against_others(row)
         whole = self._causes.setdefault(row.label, _Case())
         whole.rise(row, up, s.device_half_life_s)
         one = self._keys.pop(row.key, None) or _Case()
@@ -79,6 +77,12 @@ class Suspicion:
                 self._keys.pop(row.key, None)
                 return Opening(cause, rows)
         return None
+
+    def against_others(self, row: Row) -> None:
+        """Let a row of one cause speak against the others, also where it joins an incident."""
+        for cause, case in self._causes.items():
+            if cause != row.label:
+                case.sum.fall(row.told, 0.5, self._settings.device_half_life_s)
 
     def _enough(self, case: _Case, young: bool) -> bool:
         s = self._settings

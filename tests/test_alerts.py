@@ -1,0 +1,579 @@
+"""Incidents: when they open, what becomes of them, and when they stay silent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guardian.alerts import AlertSettings, Allow, Feedback, IncidentTable, Snooze
+from guardian.const import MAX_COUNTED, MAX_EXAMPLES, MAX_OPEN_INCIDENTS, MAX_PEERS, NS
+from guardian.evidence import LIMIT, Contrast, Past, doublings, log_odds
+from guardian.incidents import IncidentEvent
+from tests.incident_rows import (
+    CAMERA,
+    CLASSES,
+    HUB,
+    MACS,
+    START,
+    S,
+    beacon,
+    calm,
+    incident_table,
+    mixed,
+    run,
+    scan,
+    tables,
+)
+
+DAY = 86_400.0
+WITH_COUNTERS = AlertSettings(counters=True)
+
+
+def changes(events: list[IncidentEvent]) -> list[tuple[str, str]]:
+    return [(e.change, e.incident.cause) for e in events]
+
+
+def opened(events: list[IncidentEvent]) -> list[IncidentEvent]:
+    return [e for e in events if e.change == "opened"]
+
+
+# --- opening ------------------------------------------------------------------
+
+
+def test_a_scan_opens_one_incident_within_seconds() -> None:
+    events = run(incident_table(), scan())
+    (event,) = opened(events)
+    assert event.incident.cause == "scan"
+    assert event.incident.speaker == "model"
+    assert event.incident.device.name == "Hall camera"
+    assert event.incident.opened <= (START + 2.0) * NS
+
+
+def test_a_scan_of_a_new_device_opens_within_seconds_too() -> None:
+    (event,) = opened(run(incident_table(age_s=0.0), scan()))
+    assert event.incident.opened <= (START + 3.0) * NS
+
+
+@pytest.mark.parametrize("every", [1.0, 60.0, 600.0, 3_600.0])
+@pytest.mark.parametrize("age_s", [0.0, 30 * DAY])
+def test_a_beacon_is_found_within_ten_beats(every: float, age_s: float) -> None:
+    (event,) = opened(run(incident_table(age_s=age_s), beacon(every=every, threat=0.85)))
+    assert event.incident.cause == "c2"
+    assert event.incident.opened <= (START + 10 * every) * NS
+
+
+def test_a_beacon_is_found_among_much_ordinary_traffic() -> None:
+    rows = mixed(beacon(number=12), calm(number=400, every=2.0))
+    (event,) = opened(run(incident_table(), rows))
+    assert event.incident.cause == "c2"
+    assert {p.ip for p in event.incident.peers} == {"185.9.9.9"}
+
+
+def test_slices_of_one_long_connection_count_like_beats() -> None:
+    rows = [
+        S(60.0 * k, 0.95, "c2", peer="185.9.9.9", port=6667, piece=k, final=False, uid="Clong",
+          age=60.0 * k)
+        for k in range(12)
+    ]  # fmt: skip
+    (event,) = opened(run(incident_table(), rows))
+    assert event.incident.cause == "c2"
+    assert event.incident.opened <= (START + 10 * 60) * NS
+
+
+@pytest.mark.parametrize("threat", [0.85, 0.9999, 1.0])
+def test_one_stray_row_opens_nothing_however_sure(threat: float) -> None:
+    rows = mixed(calm(number=200), [S(300.2, threat)])
+    assert run(incident_table(), rows, until=2 * DAY) == []
+
+
+def test_isolated_high_rows_of_benign_traffic_stay_silent() -> None:
+    stray = [S(600.0 * k + 0.3, 0.97, peer=f"52.0.0.{k}") for k in range(140)]
+    assert run(incident_table(), mixed(calm(number=17_000), stray)) == []
+
+
+def test_isolated_high_rows_without_any_others_stay_silent() -> None:
+    assert (
+        run(incident_table(), [S(1_800.0 * k, 0.97, peer=f"52.0.0.{k}") for k in range(140)]) == []
+    )
+
+
+def test_what_the_device_gave_in_calm_hours_raises_its_line() -> None:
+    """A device that always scores high in harmless bursts is not reported for another burst."""
+    # Harmless: two high rows among many, each hour, which never suffice.
+    past = [
+        s
+        for hour in range(24)
+        for s in mixed(
+            calm(hour * 3_600.0, 100, every=30.0),
+            [S(hour * 3_600.0 + 1_000.1 + k, 0.9, peer=f"52.0.{hour}.{k % 200}") for k in (0, 700)],
+        )
+    ]
+    burst = [S(DAY + 10 + k, 0.9, peer=f"52.1.0.{k}") for k in range(12)]
+    assert opened(run(incident_table(), mixed(past, burst))) == []
+    assert opened(run(incident_table(), burst)) != []
+    sure = [replace(s, threat=0.99) for s in burst]
+    assert opened(run(incident_table(), mixed(past, sure))) != []
+
+
+def test_a_device_infected_from_its_first_minute_is_found() -> None:
+    """Nothing but malicious rows, ever, of the only device."""
+    table = incident_table(age_s=0.0)
+    (event,) = opened(run(table, beacon(number=500, every=30.0, threat=0.97)))
+    assert event.incident.opened <= (START + 10 * 30) * NS
+
+
+def test_without_a_reference_the_home_shows_what_is_ordinary() -> None:
+    rows = mixed(calm(number=60), scan(310.0))
+    assert len(opened(run(incident_table(ordinary=None), rows))) == 1
+    assert run(incident_table(ordinary=None), scan(number=500)) == []
+
+
+THREATS = st.floats(0.0, 1.0, width=32)
+
+
+@settings(max_examples=25)
+@given(
+    threat=THREATS,
+    anomaly=st.floats(0.0, 1e6, width=32),
+    cause=st.sampled_from(CLASSES[1:]),
+    rows=st.lists(
+        st.tuples(
+            st.floats(0.001, 4_000.0),
+            st.integers(0, 40),
+            st.sampled_from([23, 80, 443]),
+            st.booleans(),
+            st.sampled_from([CAMERA, HUB]),
+        ),
+        max_size=120,
+    ),
+    known=st.booleans(),
+    age_s=st.sampled_from([0.0, 30 * DAY]),
+)
+def test_a_bundle_whose_outputs_are_constant_opens_nothing(
+    threat: float,
+    anomaly: float,
+    cause: str,
+    rows: list[tuple[float, int, int, bool, str]],
+    known: bool,
+    age_s: float,
+) -> None:
+    """Whatever the score and the traffic; known: the bundle's golden sequences give it, too."""
+    table = incident_table(
+        age_s=age_s,
+        ordinary=threat if known else None,
+        anomaly=anomaly if known else None,
+    )
+    at, traffic = 0.0, []
+    for gap, peer, port, outbound, device in rows:
+        at += gap
+        traffic.append(
+            S(at, threat, cause, anomaly, f"52.0.0.{peer}", port, outbound=outbound, device=device)
+        )
+    traffic += [replace(s, at=s.at + at + 1.0) for s in scan(threat=threat)]
+    traffic += [replace(s, at=s.at + at + 50.0) for s in beacon(threat=threat)]
+    traffic = [replace(s, anomaly=anomaly, cause=cause) for s in traffic]
+    assert run(table, traffic, until=at + DAY) == []
+
+
+def test_numbers_that_are_none_are_no_evidence() -> None:
+    assert run(incident_table(), scan(threat=float("nan")), until=DAY) == []
+
+
+# --- one incident for one cause -----------------------------------------------
+
+
+def test_one_incident_for_each_device_and_cause() -> None:
+    hub = [replace(s, device=HUB) for s in scan(0.05, 40)]
+    events = run(incident_table(), mixed(scan(), hub, beacon(0.1, 30, every=5.0)), until=300.0)
+    found = Counter((e.incident.device.mac, e.incident.cause) for e in opened(events))
+    assert found == {
+        (MACS[CAMERA], "scan"): 1,
+        (MACS[CAMERA], "c2"): 1,
+        (MACS[HUB], "scan"): 1,
+    }
+    assert len({e.incident.id for e in events}) == 3
+
+
+def test_a_label_that_flickers_makes_no_second_incident() -> None:
+    rows = [
+        replace(s, cause="other" if k % 10 == 7 else "scan") for k, s in enumerate(scan(0, 300))
+    ]
+    assert len(opened(run(incident_table(), rows))) == 1
+
+
+def test_calls_between_two_devices_accuse_the_one_that_opened_them() -> None:
+    table = incident_table()
+    rows = [replace(s, peer=HUB, port=20 + k) for k, s in enumerate(scan())]
+    devices = table._devices
+    events = []
+    for s in rows:
+        slices, seen, scores = tables([s], devices)
+        both = type(seen)(
+            np.repeat(seen.x, 2, axis=0),
+            np.array([devices.index(MACS[CAMERA]), devices.index(MACS[HUB])], dtype=np.int32),
+            np.zeros(2, dtype=np.int64),
+            np.array([True, False]),
+        )
+        twice = scores.take(np.array([0, 0]))
+        events += table.step(slices, both, twice, int(slices.told[0]))
+    assert {e.incident.device.mac for e in opened(events)} == {MACS[CAMERA]}
+
+
+# --- a life -------------------------------------------------------------------
+
+
+def test_opened_updated_escalated_closed() -> None:
+    events = run(incident_table(), scan(0.0, 900, every=0.5), until=DAY)
+    kinds = [e.change for e in events]
+    assert kinds[0] == "opened"
+    assert kinds[-1] == "closed"
+    assert kinds.count("escalated") == 1
+    assert 5 <= kinds.count("updated") <= 8
+    first, last = events[0].incident, events[-1].incident
+    (risen,) = [e.incident for e in events if e.change == "escalated"]
+    assert (first.severity, risen.severity, last.severity) == ("medium", "high", "high")
+    assert last.count == 900
+    assert last.closed == int((START + 899 * 0.5 + 1_800) * NS)
+    assert {e.incident.id for e in events} == {first.id}
+
+
+def test_updates_are_at_least_a_minute_apart() -> None:
+    events = run(incident_table(), scan(0.0, 3_000, every=0.1), until=400.0)
+    told = [e.incident.updated for e in events if e.change == "updated"]
+    assert len(told) >= 4
+    # The last one carries evidence up to a few seconds before it was due.
+    assert min(np.diff(told[:-1])) >= 60 * NS
+
+
+def test_a_slow_beacon_is_not_closed_between_beats() -> None:
+    events = run(incident_table(), beacon(number=40, every=3_000.0))
+    assert [e.change for e in events].count("opened") == 1
+    assert "closed" not in [e.change for e in events]
+
+
+def test_what_comes_back_soon_is_the_same_incident_and_notifies_nobody() -> None:
+    events = run(incident_table(), mixed(scan(), scan(2 * 3_600.0)), until=4 * 3_600.0)
+    assert [e.change for e in events if e.change != "updated"] == ["opened", "closed", "closed"]
+    assert len({e.incident.id for e in events}) == 1
+    again = next(e for e in events if e.incident.count > 60)
+    assert (again.change, again.incident.closed) == ("updated", None)
+
+
+def test_what_comes_back_late_is_a_new_incident() -> None:
+    events = run(incident_table(), mixed(scan(), scan(DAY)), until=2 * DAY)
+    assert [e.change for e in events if e.change != "updated"] == ["opened", "closed"] * 2
+    assert len({e.incident.id for e in events}) == 2
+
+
+def test_only_what_is_open_is_open() -> None:
+    table = incident_table()
+    run(table, scan())
+    (incident,) = table.open()
+    assert incident.count == 60
+    table.tick(int((START + DAY) * NS))
+    assert table.open() == []
+
+
+def test_the_end_of_the_input_tells_the_rest() -> None:
+    table = incident_table()
+    run(table, scan())
+    (event,) = table.finish(int((START + 20) * NS))
+    assert (event.change, event.incident.count, event.incident.closed) == ("updated", 60, None)
+    assert table.finish(int((START + 21) * NS)) == []
+
+
+STORIES = st.lists(
+    st.tuples(
+        st.sampled_from(["scan", "beacon", "calm", "odd"]),
+        st.floats(0.0, 30_000.0),
+        st.integers(1, 40),
+        st.floats(0.1, 900.0),
+        st.sampled_from([CAMERA, HUB]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def story(kind: str, at: float, number: int, every: float, device: str) -> list[S]:
+    makers = {"scan": scan, "beacon": beacon, "calm": calm}
+    if kind == "odd":
+        rows = [
+            S(at + k * every, 0.9, CLASSES[1 + k % 6], peer=f"52.7.0.{k}") for k in range(number)
+        ]
+    else:
+        rows = makers[kind](at, number, every=every)
+    return [replace(s, device=device) for s in rows]
+
+
+@settings(max_examples=25)
+@given(STORIES, st.lists(st.integers(0, 240), max_size=8), st.booleans())
+def test_steps_may_be_cut_anywhere(
+    stories: list[tuple[str, float, int, float, str]], cuts: list[int], counters: bool
+) -> None:
+    rows = mixed(*(story(*s) for s in stories))
+    kind = AlertSettings(counters=counters)
+    whole = run(incident_table(settings=kind), rows, until=60_000.0)
+    parts = run(incident_table(settings=kind), rows, cuts=cuts, until=60_000.0)
+    assert parts == whole
+
+
+# --- restart ------------------------------------------------------------------
+
+
+def test_a_restart_keeps_an_incident_open_without_telling_again() -> None:
+    first = incident_table()
+    before = run(first, scan(0.0, 300))
+    second = incident_table()
+    second.restore(first.open())
+    assert [i.id for i in second.open()] == [before[0].incident.id]
+    events = run(second, scan(100.0, 300), until=DAY)
+    assert {e.change for e in events} <= {"updated", "escalated", "closed"}
+    assert "opened" not in {e.change for e in events}
+    last = events[-1].incident
+    assert events[-1].change == "closed"
+    assert last.id == before[0].incident.id
+    assert last.opened == before[0].incident.opened
+    assert last.count == 600
+    assert sum(p.connections for p in last.peers) <= 600
+
+
+def test_a_restored_incident_closes_after_its_quiet_time() -> None:
+    first = incident_table()
+    run(first, scan())
+    second = incident_table()
+    second.restore(first.open())
+    (event,) = second.tick(int((START + 4_000) * NS))
+    assert event.change == "closed"
+
+
+# --- the user -----------------------------------------------------------------
+
+
+def test_what_is_allowed_is_no_evidence() -> None:
+    table = incident_table()
+    table.apply(Allow(device=MACS[CAMERA], peer="185.9.9.9", cause="c2"), int(START * NS))
+    events = run(table, mixed(beacon(), scan(0.01)))
+    assert {e.incident.cause for e in events} == {"scan"}
+
+
+def test_an_allowance_ends() -> None:
+    table = incident_table()
+    table.apply(Allow(peer="cnc.example", until=int((START + 600) * NS)), int(START * NS))
+    (event,) = opened(run(table, beacon(every=60.0)))
+    assert event.incident.opened >= (START + 600) * NS
+
+
+def test_an_allowance_closes_what_it_covers() -> None:
+    table = incident_table()
+    run(table, mixed(beacon(number=10, every=1.0), scan(0.01)))
+    now = int((START + 20) * NS)
+    events = table.apply(Allow(device=MACS[CAMERA], peer="185.9.9.9"), now)
+    assert changes(events) == [("closed", "c2")]
+    assert [i.cause for i in table.open()] == ["scan"]
+
+
+def test_a_snoozed_device_is_recorded_and_told_later_if_it_goes_on() -> None:
+    table = incident_table()
+    table.apply(Snooze(MACS[CAMERA], int((START + 3_600) * NS)), int(START * NS))
+    events = run(table, scan(0.0, 4_000, every=1.0), until=5_000.0)
+    kinds = [e.change for e in events]
+    assert kinds[0] == "updated"
+    assert kinds.count("opened") == 1
+    told = events[kinds.index("opened")].incident
+    assert told.updated >= int((START + 3_500) * NS)
+    assert "escalated" not in kinds[: kinds.index("opened")]
+
+
+def test_what_ended_while_snoozed_is_never_told() -> None:
+    table = incident_table()
+    table.apply(Snooze(MACS[CAMERA], int((START + DAY) * NS)), int(START * NS))
+    kinds = [e.change for e in run(table, scan(), until=2 * DAY)]
+    assert kinds[0] == "updated"
+    assert kinds[-1] == "closed"
+    assert "opened" not in kinds
+
+
+def test_feedback_closes_and_allows() -> None:
+    table = incident_table()
+    found = opened(run(table, scan()))[0].incident
+    assert changes(table.apply(Feedback(found.id, "fine"), int((START + 30) * NS))) == [
+        ("closed", "scan")
+    ]
+    assert run(table, scan(60.0)) == []
+    assert len(opened(run(table, scan(31 * DAY)))) == 1
+
+
+def test_feedback_that_it_is_bad_withdraws_what_was_allowed() -> None:
+    table = incident_table()
+    found = opened(run(table, scan()))[0].incident
+    table.apply(Feedback(found.id, "this-was-me"), int((START + 30) * NS))
+    table.apply(Feedback(found.id, "bad"), int((START + 40) * NS))
+    assert run(table, scan(60.0), until=300.0) != []
+    with pytest.raises(KeyError):
+        table.apply(Feedback("none", "bad"), int((START + 50) * NS))
+
+
+# --- the autoencoder alone ------------------------------------------------------
+
+
+def odd(at: float, number: int, *, every: float = 5.0, anomaly: float = 3.0) -> list[S]:
+    return [S(at + k * every, 0.05, anomaly=anomaly, peer=f"52.3.0.{k % 9}") for k in range(number)]
+
+
+def test_unusual_needs_a_settled_device_and_must_insist() -> None:
+    past = calm(0.0, 900, every=8.0)
+    (event,) = opened(run(incident_table(), mixed(past, odd(7_300.0, 200))))
+    assert (event.incident.cause, event.incident.label) == ("unusual", "benign")
+    assert event.incident.severity == "low"
+    assert event.incident.score == pytest.approx(3.0)
+    assert event.incident.opened >= (START + 7_300 + 300) * NS
+    assert opened(run(incident_table(), mixed(past, odd(7_300.0, 15)))) == []
+    assert opened(run(incident_table(age_s=0.0), mixed(past, odd(7_300.0, 200)))) == []
+
+
+def test_unusual_is_measured_by_what_the_device_always_did() -> None:
+    always = odd(0.0, 900, every=8.0)
+    assert run(incident_table(), mixed(always, odd(7_300.0, 200))) == []
+
+
+# --- the plain counters -----------------------------------------------------------
+
+
+def test_a_plain_sweep_is_told_by_a_counter_that_says_so() -> None:
+    rows = scan(0.0, 150, every=0.1, threat=0.02)
+    (event,) = opened(run(incident_table(settings=WITH_COUNTERS), rows))
+    assert (event.incident.cause, event.incident.speaker) == ("scan", "counter")
+    assert "not a model" in event.incident.explanation
+    assert run(incident_table(), rows) == []
+
+
+def test_where_the_models_speak_no_counter_does() -> None:
+    events = run(incident_table(settings=WITH_COUNTERS), scan(0.0, 400, every=0.1), until=300.0)
+    assert {e.incident.speaker for e in events} == {"model"}
+    assert len(opened(events)) == 1
+    assert events[-1].incident.count == 400
+
+
+def test_models_that_join_take_over_from_a_counter() -> None:
+    rows = [
+        replace(s, threat=0.02 if k < 120 else 0.99)
+        for k, s in enumerate(scan(0.0, 200, every=0.1))
+    ]
+    events = run(incident_table(settings=WITH_COUNTERS), rows, until=300.0)
+    assert len(opened(events)) == 1
+    assert events[0].incident.speaker == "counter"
+    assert events[-1].incident.speaker == "model"
+    assert "counter" not in events[-1].incident.explanation
+    assert events[-1].incident.count == 200
+
+
+def test_one_giant_flow_is_a_flood() -> None:
+    flow = S(
+        5.0, 0.1, port=80, orig_pkts=30_000, resp_pkts=0, duration=5.0, state="S0", final=False
+    )
+    (event,) = opened(run(incident_table(settings=WITH_COUNTERS), [flow]))
+    assert (event.incident.cause, event.incident.speaker) == ("flood", "counter")
+    assert event.incident.severity == "high"
+    answered = replace(flow, resp_pkts=3_000)
+    assert run(incident_table(settings=WITH_COUNTERS), [answered]) == []
+
+
+def test_many_unanswered_connections_to_one_machine_are_a_flood() -> None:
+    rows = [
+        replace(s, peer="203.0.113.9", port=80, uid=f"C{k}")
+        for k, s in enumerate(scan(0.0, 1_500, every=0.01, threat=0.02))
+    ]
+    found = opened(run(incident_table(settings=WITH_COUNTERS), rows))
+    assert [e.incident.cause for e in found] == ["flood"]
+
+
+def test_a_browser_and_answered_calls_alarm_no_counter() -> None:
+    rows = [
+        S(0.1 * k, 0.02, peer=f"34.0.{k // 200}.{k % 200}", state="S0" if k % 4 == 0 else "SF",
+          resp_pkts=0 if k % 4 == 0 else 9)
+        for k in range(500)
+    ]  # fmt: skip
+    assert run(incident_table(settings=WITH_COUNTERS), rows) == []
+
+
+# --- bounds -------------------------------------------------------------------
+
+
+def test_an_incident_stays_small_whatever_a_device_does() -> None:
+    rows = [
+        replace(s, peer=f"10.{k // 60_000}.{k // 250 % 250}.{k % 250 + 1}", port=k % 60_000)
+        for k, s in enumerate(scan(0.0, 6_000, every=0.01))
+    ]
+    table = incident_table()
+    incident = run(table, rows, until=120.0)[-1].incident
+    assert incident.count == 6_000
+    assert len(incident.peers) == MAX_PEERS
+    assert len(incident.connections) == MAX_EXAMPLES
+    assert f"over {MAX_COUNTED:,}" in incident.explanation
+
+
+def test_no_more_incidents_than_a_person_could_read() -> None:
+    table = incident_table()
+    table._number = MAX_OPEN_INCIDENTS
+    assert run(table, scan()) == []
+    assert table.refused > 0
+
+
+def test_same_story_same_ids() -> None:
+    a, b = run(incident_table(), scan()), run(incident_table(), scan())
+    assert [e.incident.id for e in a] == [e.incident.id for e in b]
+    other = run(incident_table(), [replace(s, device=HUB) for s in scan()])
+    assert other[0].incident.id != a[0].incident.id
+
+
+# --- parts --------------------------------------------------------------------
+
+
+def test_levels() -> None:
+    assert log_odds(0.5) == 0.0
+    assert log_odds(float("nan")) == log_odds(0.0) == -LIMIT
+    assert log_odds(1.0) == LIMIT
+    assert doublings(4.0) == 2.0
+    assert doublings(float("nan")) == doublings(-1.0) == -LIMIT
+    assert doublings(float("inf")) == LIMIT
+
+
+@settings(max_examples=20)
+@given(st.lists(st.floats(-LIMIT, LIMIT), min_size=100, max_size=150))
+def test_the_past_is_the_high_end_of_whole_calm_hours(levels: list[float]) -> None:
+    past = Past()
+    for k, level in enumerate(levels):
+        past.add(level, k * NS, tainted=False)
+    assert past.high(1) is None  # the hour is not over
+    past.add(0.0, 3_600 * NS, tainted=False)
+    high = past.high(1)
+    assert high is not None
+    assert abs(high - np.quantile(levels, 0.99, method="inverted_cdf")) <= 0.26
+    spoilt = Past()
+    for k, level in enumerate(levels):
+        spoilt.add(level, k * NS, tainted=k == 5)
+    spoilt.add(0.0, 3_600 * NS, tainted=False)
+    assert spoilt.high(1) is None
+
+
+def test_contrast_follows_the_lower_of_reference_and_home() -> None:
+    contrast = Contrast(2.0, reference=3.0)
+    assert not contrast.stands_out(4.0)
+    for _ in range(Contrast.FEW):
+        contrast.add(-3.0)
+    assert contrast.stands_out(4.0)
+
+
+def test_a_table_forgets_nothing_it_needs_of_a_device_that_was_evicted() -> None:
+    table: IncidentTable = incident_table()
+    run(table, scan())
+    table._devices._rows.clear()
+    table._devices._by_key.clear()
+    (event,) = table.tick(int((START + DAY) * NS))[-1:]
+    assert (event.change, event.incident.device.name) == ("closed", "Hall camera")

@@ -89,13 +89,16 @@ def test_a_long_record_is_cut_at_five_seconds_and_then_each_minute() -> None:
     )  # fmt: skip
     pieces, _ = check(conns)
     assert ((pieces.told - T0) / NS).tolist() == [5, 65, 125, 135]
-    assert pieces.orig_pkts.tolist() == [5, 60, 60, 6]
-    assert pieces.orig_bytes.tolist() == [50, 600, 600, 60]
-    assert pieces.resp_ip_bytes.tolist() == [1_000, 12_000, 12_000, 1_200]
+    # Five packets each way greet; the other 126 are spread evenly over 130 s.
+    assert pieces.orig_pkts.tolist() == [5 + 4, 59, 58, 5]
+    assert pieces.orig_bytes.tolist() == [90, 590, 580, 50]
+    assert pieces.resp_ip_bytes.tolist() == [1_800, 11_800, 11_600, 1_000]
     assert [CONN_STATES[s] for s in pieces.conn_state] == ["S1", "S1", "S1", "SF"]
     assert pieces.history.tolist() == [b"ShADadt"] * 3 + [b"ShADadtFfR"]
     assert pieces.service.tolist() == [b"ssl"] * 4
-    assert pieces.duration.tolist() == pytest.approx([4.5, 59.5, 59.5, 5 * 11 / 12])
+    assert pieces.duration.tolist() == pytest.approx(
+        [5 * 17 / 18, 60 * 117 / 118, 60 * 115 / 116, 5 * 9 / 10]
+    )
 
 
 def test_the_first_packet_comes_first_and_the_last_one_last() -> None:
@@ -122,15 +125,17 @@ def test_nothing_is_lost_where_no_packets_were_counted() -> None:
     conns = records(duration=[3_600.0, 3_600.0], orig_pkts=[0, 5], resp_pkts=[0, 0],
                     orig_bytes=[77, 10], resp_bytes=[88, 99])  # fmt: skip
     pieces, parent = check(conns)
-    assert np.bincount(parent).tolist() == [1, 5]
-    assert pieces.resp_bytes[parent == 1].tolist() == [99, 0, 0, 0, 0]
+    assert np.bincount(parent).tolist() == [1, 4]
+    assert pieces.orig_pkts[parent == 1].tolist() == [2, 1, 1, 1]
+    assert pieces.resp_bytes[parent == 1].tolist() == [99, 0, 0, 0]
 
 
 def test_the_number_of_slices_is_capped_and_the_last_takes_the_rest() -> None:
     week, packets = 7 * 86_400.0, 7 * 86_400
     pieces, _ = check(records(duration=[week], orig_pkts=[packets], conn_state=state("SF")))
     assert len(pieces) == MAX_SLICES_PER_RECORD
-    assert pieces.orig_pkts[-1] == packets - (5 + 60 * (MAX_SLICES_PER_RECORD - 2))
+    before = 5 + (packets - 5) * (5 + 60 * (MAX_SLICES_PER_RECORD - 2)) // packets
+    assert pieces.orig_pkts[-1] == packets - before
     assert pieces.told[-1] == T0 + int(week) * NS
 
 

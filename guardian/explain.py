@@ -218,7 +218,8 @@ def _normal(cause: str, facts: Facts, habits: Habits, ruler: Ruler, own: F32 | N
     usual = ruler.usual if own is None else own
     high = float(usual[2, ruler.features.index(name)])
     who = "devices in quiet homes" if own is None else "this device"
-    return f"Normal for {who}: {TEXTS[name]} up to {describe(name, high)}."
+    amount = describe(name, high).removesuffix(" a second")
+    return f"Normal for {who}: {TEXTS[name]} up to {amount}."
 
 
 # --- features -----------------------------------------------------------------

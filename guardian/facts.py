@@ -117,7 +117,7 @@ class Facts:
         self.sent = self.got = 0
         self.packets_out = self.packets_in = 0
         self.peak_rate = 0.0
-        """Highest packets a second of one slice of a second or more."""
+        """Most packets a second that one slice of a second or more sent."""
         self.minute_peers = 0
         """Most distinct peers within any 60 seconds, by when they were told."""
         self.longest = 0.0
@@ -147,7 +147,7 @@ class Facts:
         self.sent, self.got = self.sent + sent, self.got + got
         self.packets_out, self.packets_in = self.packets_out + out, self.packets_in + back
         if row.duration >= 1.0:
-            self.peak_rate = max(self.peak_rate, (out + back) / row.duration)
+            self.peak_rate = max(self.peak_rate, out / row.duration)
         self.longest = max(self.longest, row.age)
         self.top_score = max(self.top_score, row.score)
         if self.best is None or row.level > self.best.level:
@@ -204,9 +204,9 @@ class Facts:
         return (self.begun - self.first) / NS
 
     def rate(self) -> float:
-        """Return packets a second: of the busiest slice, or over all of at least a second."""
+        """Return packets sent a second: in the busiest slice, or over all of the time."""
         whole = max((self.last - self.first) / NS, 1.0)
-        return max(self.peak_rate, (self.packets_out + self.packets_in) / whole)
+        return max(self.peak_rate, self.packets_out / whole)
 
     def main_key(self) -> Key:
         """Return the peer, port and protocol with most connections; the lowest among equals."""

@@ -1,0 +1,285 @@
+"""Explanations: every number recounted, every text safe, the usual where it is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guardian.const import MAX_KNOWN_PEERS, NS
+from guardian.explain import ADVICE, ADVICE_INBOUND, top_features, words
+from guardian.facts import Facts, Row
+from guardian.featurelist import NAMES, describe
+from guardian.habits import ENOUGH_ROWS, SAMPLE_NS, Habits
+from guardian.tables import F32
+from tests.incident_rows import (
+    CLASSES,
+    START,
+    S,
+    beacon,
+    calm,
+    incident_table,
+    mixed,
+    ruler,
+    run,
+    scan,
+)
+from tests.twins import facts as twin
+
+PEERS = [(0, 0xFFFF22010200 + k) for k in range(6)]
+
+
+def row(**changes: object) -> Row:
+    plain = Row(
+        told=int(START * NS), ts=int(START * NS), uid="C1", orig=PEERS[0], orig_p=4, resp=PEERS[1],
+        resp_p=23, proto=6, service="", host="", conn_state=1, orig_bytes=0, resp_bytes=0,
+        orig_pkts=1, resp_pkts=0, duration=0.0, piece=0, final=True, age=0.0, outbound=True,
+        label="scan", score=0.9, level=2.0, new_peer=True,
+        x=np.zeros(len(NAMES), np.float32), error=np.zeros(len(NAMES), np.float32),
+    )  # fmt: skip
+    return plain._replace(**changes)  # type: ignore[arg-type]
+
+
+def facts_of(rows: list[Row]) -> Facts:
+    facts = Facts()
+    for one in rows:
+        facts.add(one)
+    return facts
+
+
+ROWS = st.lists(
+    st.builds(
+        lambda gap, peer, port, state, outbound, new, sizes, piece, final, uid: (
+            gap,
+            {
+                "resp": PEERS[peer] if outbound else PEERS[0],
+                "orig": PEERS[0] if outbound else PEERS[peer],
+                "resp_p": port,
+                "conn_state": state,
+                "outbound": outbound,
+                "new_peer": new,
+                "orig_bytes": sizes[0],
+                "resp_bytes": sizes[1],
+                "orig_pkts": sizes[2],
+                "resp_pkts": sizes[3],
+                "piece": piece,
+                "final": final,
+                "uid": f"C{uid}",
+                "age": sizes[2] / 10,
+                "duration": sizes[3] / 10,
+                "label": CLASSES[1 + sizes[3] % 6],
+                "score": sizes[2] / 100,
+            },
+        ),
+        st.integers(0, 90 * NS),
+        st.integers(1, 5),
+        st.sampled_from([23, 80]),
+        st.integers(0, 12),
+        st.booleans(),
+        st.booleans(),
+        st.tuples(
+            st.integers(-1, 999), st.integers(-1, 999), st.integers(0, 99), st.integers(0, 99)
+        ),
+        st.integers(0, 2),
+        st.booleans(),
+        st.integers(0, 8),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+@settings(max_examples=80)
+@given(ROWS)
+def test_the_facts_equal_a_recount(stories: list[tuple[int, dict[str, object]]]) -> None:
+    at, rows = int(START * NS), []
+    for gap, changes in stories:
+        at += gap
+        rows.append(row(**changes, told=at, ts=at - NS // 2))
+    facts = facts_of(rows)
+    for name, value in twin.recount(rows).items():
+        assert getattr(facts, name) == value, name
+    for key in facts.keys:
+        assert facts.beat(key) == twin.beat(rows, key)
+    assert facts.best is max(rows, key=lambda r: r.level)
+
+
+def test_a_scan_is_told_with_its_own_numbers() -> None:
+    incident = run(incident_table(), scan(0.0, 214, every=0.27), until=120.0)[-1].incident
+    assert incident.explanation.startswith(
+        "Hall camera called 214 addresses it never called before on port 23 (telnet) within 58 s; "
+        "none of the 214 connections was answered."
+    )
+    assert incident.advice == ADVICE["scan"]
+    assert [(p.port, p.connections) for p in incident.peers] == [(23, 1)] * 20
+
+
+def test_the_devices_own_habit_is_named_once_it_is_known() -> None:
+    day = [
+        S(3_600.0 * h + 600.0 * k, 0.02, peer=f"34.1.2.{k % 3}")
+        for h in range(30)
+        for k in range(6)
+    ]
+    rows = mixed(day, scan(30 * 3_600.0, 100))
+    incident = run(incident_table(), rows, until=31 * 3_600.0)[-1].incident
+    assert "It usually has to do with 3 an hour." in incident.explanation
+
+
+def test_a_young_device_is_measured_by_others() -> None:
+    incident = run(incident_table(age_s=0.0), scan())[0].incident
+    high = describe("minute_peers", 1.0)
+    assert (
+        "Normal for devices in quiet homes: different destinations in the last minute up to "
+        f"{high}." in incident.explanation
+    )
+
+
+def test_addresses_that_are_known_are_not_called_new() -> None:
+    table = incident_table()
+    run(table, [S(float(k), 0.02, peer=f"203.0.0.{k + 2}", port=443) for k in range(10)])
+    incident = run(table, scan(60.0, 60), until=300.0)[-1].incident
+    assert "called 60 addresses, 50 of them for the first time, on port 23" in incident.explanation
+
+
+def test_ports_of_one_machine() -> None:
+    rows = [
+        replace(s, peer="192.168.1.9", port=k + 1, uid=f"C{k}") for k, s in enumerate(scan(0.0, 80))
+    ]
+    incident = run(incident_table(), rows, until=300.0)[-1].incident
+    assert "Hall camera tried 80 ports of 192.168.1.9" in incident.explanation
+
+
+def test_a_beacon_is_told_with_its_period() -> None:
+    rows = [replace(s, at=s.at + (1.0 if k % 2 else -1.0)) for k, s in enumerate(beacon(10.0, 21))]
+    incident = run(incident_table(), rows, until=3_000.0)[-1].incident
+    assert incident.explanation == (
+        "Hall camera calls cnc.example (185.9.9.9) on port 4975 again and again: 21 times, every "
+        "60 s (half of the 20 gaps within 2.0 s of that), 2.1 kB sent and 4.2 kB received in all."
+    )
+    assert incident.advice == ADVICE["c2"]
+
+
+def test_one_open_connection_is_told_as_such() -> None:
+    rows = [
+        S(60.0 * k, 0.95, "c2", peer="185.9.9.9", port=6667, piece=k, final=False, uid="Clong",
+          age=60.0 * k)
+        for k in range(12)
+    ]  # fmt: skip
+    incident = run(incident_table(), rows, until=1_000.0)[-1].incident
+    assert "keeps a connection to 185.9.9.9 on port 6667 (IRC) open (11 min so far)" in (
+        incident.explanation
+    )
+    assert incident.peers[0].connections == 1
+
+
+@pytest.mark.parametrize(
+    ("cause", "said"),
+    [
+        ("flood", "sent 40 packets to 185.9.9.9 on port 80 (HTTP), up to 8 a second"),
+        ("brute-force", "opened 8 connections to 1 address on port 80 (HTTP) within 5.0 s"),
+        ("download", "fetched 8.0 MB from evil.example (185.9.9.9) on port 80 (HTTP), which it"),
+        ("other", "behaves as infected devices do: 8 connections with 1 address"),
+    ],
+)
+def test_other_causes(cause: str, said: str) -> None:
+    host = "evil.example" if cause == "download" else ""
+    rows = [
+        S(1.0 * k / 1.4, 0.999, cause, peer="185.9.9.9", port=80, resp_bytes=1_000_000, host=host)
+        for k in range(8)
+    ]
+    incident = run(incident_table(), rows, until=300.0)[-1].incident
+    assert said in incident.explanation
+    assert incident.advice == ADVICE[cause]
+
+
+def test_who_is_attacked_is_not_called_the_attacker() -> None:
+    rows = [replace(s, outbound=False) for s in scan()]
+    incident = run(incident_table(), rows, until=300.0)[-1].incident
+    assert incident.explanation.startswith("60 addresses called Hall camera on port 23 (telnet)")
+    assert incident.advice == ADVICE_INBOUND
+    assert incident.severity == "low"
+
+
+def test_unusual_names_what_the_autoencoder_could_not_rebuild() -> None:
+    past = calm(0.0, 900, every=8.0)
+    odd = [S(7_300.0 + 5 * k, 0.05, anomaly=3.0, peer=f"52.3.0.{k % 9}") for k in range(200)]
+    incident = run(incident_table(), mixed(past, odd), until=9_000.0)[-1].incident
+    assert [f.name for f in incident.features] == ["bytes_out"]
+    assert incident.features[0].weight == 1.0
+    assert "amount sent by the device" in incident.explanation
+
+
+def test_features_weigh_by_their_distance_from_the_usual() -> None:
+    x = np.zeros(len(NAMES), np.float32)
+    x[NAMES.index("minute_peers")], x[NAMES.index("minute_conns")] = 4.0, 2.0
+    x[NAMES.index("hour_sin")] = 50.0  # the time of day is no evidence
+    found = top_features("scan", facts_of([row(x=x)]), ruler(), None)
+    assert [f.name for f in found] == ["minute_peers", "minute_conns"]
+    assert [round(f.weight, 3) for f in found] == [0.75, 0.25]
+    assert found[0].text == "different destinations in the last minute: 54, usually 0 to 2"
+    assert found[0].value == pytest.approx(np.expm1(4.0))
+    own = np.zeros((3, len(NAMES)), np.float32)
+    own[2, NAMES.index("minute_peers")] = 5.0
+    assert [f.name for f in top_features("scan", facts_of([row(x=x)]), ruler(), own)] == [
+        "minute_conns"
+    ]
+
+
+TEXT = st.text(max_size=80)
+
+
+@settings(max_examples=60)
+@given(
+    cause=st.sampled_from([*CLASSES[1:], "unusual", "never heard of"]),
+    host=TEXT,
+    proto=st.integers(0, 255),
+    outbound=st.booleans(),
+    pieces=st.lists(st.integers(0, 2), min_size=1, max_size=6),
+    values=st.lists(st.floats(allow_nan=True, width=32), min_size=1, max_size=5),
+)
+def test_any_facts_make_safe_words(
+    cause: str, host: str, proto: int, outbound: bool, pieces: list[int], values: list[float]
+) -> None:
+    x: F32 = np.resize(np.array(values, np.float32), len(NAMES))
+    rows = [
+        row(host=host, proto=proto, outbound=outbound, piece=piece, uid=f"C{k}", x=x, error=x)
+        for k, piece in enumerate(pieces)
+    ]
+    told = words(cause, "Hall camera", facts_of(rows), Habits(), ruler())
+    for text in (told.explanation, told.advice, *(f.text for f in told.features)):
+        assert text.isascii()
+        assert text.isprintable()
+    assert told.explanation.endswith(".")
+    assert sum(f.weight for f in told.features) <= 1.0 + 1e-9
+
+
+def test_habits_forget_and_stay_small() -> None:
+    habits = Habits()
+    x = np.zeros(3, np.float32)
+    for k in range(2 * MAX_KNOWN_PEERS):
+        habits.add(k * SAMPLE_NS, (0, k), x + k)
+    assert not habits.knows((0, 0))
+    assert habits.knows((0, 2 * MAX_KNOWN_PEERS - 1))
+    assert habits.peers_an_hour() == 3_600 * NS // SAMPLE_NS
+    usual = habits.usual()
+    assert usual is not None
+    assert usual.shape == (3, 3)
+    assert usual[0, 0] > MAX_KNOWN_PEERS
+
+
+def test_habits_say_nothing_before_they_know() -> None:
+    habits = Habits()
+    for k in range(ENOUGH_ROWS - 1):
+        habits.add(k, (0, 1), np.zeros(3, np.float32))
+    assert habits.usual() is None
+    assert habits.peers_an_hour() is None
+
+
+def test_silent_hours_count_as_silent() -> None:
+    habits = Habits()
+    for hour in (0, 9, 10):
+        habits.add(hour * 3_600 * NS, (0, 1), np.zeros(3, np.float32))
+    assert habits.peers_an_hour() == 0

@@ -220,7 +220,7 @@ class IncidentTable:
 
     def _evidence(self, device: str, home: _Home, row: Row, line: float, young: bool) -> bool:
         """Take a row over the line: it joins an open incident (true) or adds to the suspicion."""
-        known = self._running(device, row.label) or self._of_key(device, row)
+        known = self._running(device, row.label) or self._of_peer(device, row)
         if known is not None:
             known.model_rows += 1
             if known.counter and known.model_rows >= self.settings.evidence.open_rows:
@@ -233,10 +233,11 @@ class IncidentTable:
             self._open(device, home, opening, row.told)
         return opening is not None
 
-    def _of_key(self, device: str, row: Row) -> Open | None:
-        """Return the open incident that already has the row's peer and port."""
+    def _of_peer(self, device: str, row: Row) -> Open | None:
+        """Return the open incident that already has the row's peer: what one device does to one
+        machine is one story, whatever each connection looks like."""
         for cause, one in self._incidents.get(device, {}).items():
-            if one.closed is None and cause != UNUSUAL and row.key in one.facts.keys:
+            if one.closed is None and cause != UNUSUAL and row.peer in one.facts.peers:
                 return one
         return None
 

@@ -61,6 +61,9 @@ ADVICE_INBOUND = (
 )
 ADVICE_LOST = "Look at the connections below and ask whoever uses this device."
 
+REGULAR = 0.25
+"""Median deviation of the gaps, by their median, up to which a rhythm is called one."""
+
 _UNSAFE_HOST = re.compile(r"[^A-Za-z0-9._:-]+")
 
 
@@ -124,20 +127,27 @@ def _c2(name: str, facts: Facts) -> str:
     key = facts.main_key()
     calls = facts.keys[key]
     place = _place(facts, key)
-    beat = facts.beat(key)
-    if beat is not None:
-        gaps, middle, deviation = beat
-        return (
-            f"{name} calls {place} again and again: {calls} times, every {_span(middle)} "
-            f"(half of the {gaps} gaps within {_span(deviation)} of that), {_traffic(facts)}."
-        )
-    if facts.rows > facts.connections:
+    if 2 * calls < facts.connections:
+        whom = _plural(len(facts.peers), "address", "addresses", facts)
+        called = f"{name} opened {_count(facts)} to {whom} on {_ports(facts)} {_within(facts)}"
+        return f"{called}, {_traffic(facts)}; it looks like malware reporting."
+    if facts.rows > 2 * facts.connections:
         return (
             f"{name} keeps a connection to {place} open ({_span(facts.longest)} so far), "
             f"{_traffic(facts)}; it looks like a line to whoever controls malware."
         )
-    called = f"{name} called {place} {_times(calls)}, {_traffic(facts)}"
-    return f"{called}; it looks like malware reporting."
+    beat = facts.beat(key)
+    if beat is None:
+        called = f"{name} called {place} {_times(calls)}, {_traffic(facts)}"
+        return f"{called}; it looks like malware reporting."
+    gaps, middle, deviation = beat
+    if deviation <= REGULAR * middle:
+        rhythm = (
+            f"every {_span(middle)} (half of the {gaps} gaps within {_span(deviation)} of that)"
+        )
+    else:
+        rhythm = f"at irregular times {_within(facts)}"
+    return f"{name} calls {place} again and again: {calls} times, {rhythm}, {_traffic(facts)}."
 
 
 def _flood(name: str, facts: Facts) -> str:
@@ -280,7 +290,7 @@ def _place(facts: Facts, key: Key) -> str:
     peer, port, proto = key
     host = safe_host(facts.host(key))
     ip = addresses.text(*peer)
-    where = f"{host} ({ip})" if host else ip
+    where = f"{host} ({ip})" if host not in ("", ip) else ip
     if PROTO_NAMES.get(proto) not in ("tcp", "udp"):
         return where
     return f"{where} on {_port(port)}"

@@ -206,6 +206,17 @@ def test_a_label_that_flickers_makes_no_second_incident() -> None:
     assert len(opened(run(incident_table(), rows))) == 1
 
 
+def test_what_a_device_does_to_one_machine_is_one_incident() -> None:
+    """A scan of one machine's ports, of which every connection looks like something else."""
+    rows = [
+        replace(s, peer="64.13.134.52", port=k + 1, cause="scan" if k < 20 else CLASSES[1 + k % 6])
+        for k, s in enumerate(scan(0.0, 200))
+    ]
+    events = run(incident_table(), rows, until=300.0)
+    assert changes(opened(events)) == [("opened", "scan")]
+    assert events[-1].incident.count == 200
+
+
 def test_calls_between_two_devices_accuse_the_one_that_opened_them() -> None:
     table = incident_table()
     rows = [replace(s, peer=HUB, port=20 + k) for k, s in enumerate(scan())]

@@ -162,6 +162,13 @@ def test_a_beacon_is_told_with_its_period() -> None:
     assert incident.advice == ADVICE["c2"]
 
 
+def test_what_has_no_rhythm_is_not_given_one() -> None:
+    gaps = [1.0, 400.0, 3.0, 200.0, 7.0, 90.0, 2.0, 600.0, 5.0, 44.0]
+    rows = [replace(s, at=sum(gaps[:k])) for k, s in enumerate(beacon(0.0, 10))]
+    incident = run(incident_table(), rows, until=3_000.0)[-1].incident
+    assert "10 times, at irregular times within 22 min" in incident.explanation
+
+
 def test_one_open_connection_is_told_as_such() -> None:
     rows = [
         S(60.0 * k, 0.95, "c2", peer="185.9.9.9", port=6667, piece=k, final=False, uid="Clong",

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardian import slices, zeeklog
+from guardian import capture, decode, slices, zeeklog
 from guardian.addresses import Lan, pack_all
+from guardian.conns import ConnTable
 from guardian.const import CAP_WINDOW_COUNT, MAX_PAIRS_PER_DEVICE, NS
 from guardian.context import Contexts
 from guardian.featurelist import FEATURES, markdown
@@ -432,3 +433,42 @@ def test_real_logs_give_features_that_vary_within_their_ranges(data: Path) -> No
     constant = {name for k, name in enumerate(NAMES) if np.ptp(x[:, k]) == 0}
     # These captures are of the devices' own calls: nothing inbound, no SSH, mail or MQTT.
     assert constant <= {"inbound", "service_other", "port_mail", "port_iot"}
+
+
+def told_of(path: Path) -> tuple[Conns, Conns]:
+    """The records and the slices of a capture."""
+    table = ConnTable(Lan())
+    steps = [
+        table.step(decode.decode(frames, ignore_checksums=True))
+        for frames in capture.read_frames(path)
+    ]
+    steps.append(table.finish())
+    return Conns.concat([s.records for s in steps]), Conns.concat([s.slices for s in steps])
+
+
+@pytest.mark.parametrize(
+    "name", ["blink-hub-idle-2019/2019-04-25_idle.pcap", "one-week-2021/blink-cam-01.pcap"]
+)
+def test_a_log_and_a_capture_of_the_same_traffic_agree(name: str, data: Path) -> None:
+    """What a short connection is does not depend on whether a log or packets told of it."""
+    records, live = told_of(data / "smart-home-pcaps" / name)
+    cut, _ = slices.cut(records)
+    assert len(cut) == pytest.approx(len(live), rel=0.03)
+    tables = []
+    for pieces in (live, cut):
+        local = np.where(Lan().local(pieces.orig) & Lan().unicast(pieces.orig), 0, -1)
+        rows = FeatureExtractor(Lan()).step(
+            pieces, local.astype(np.int32), np.full(len(pieces), -1, dtype=np.int32)
+        )
+        keys = zip(pieces.uid[rows.row], pieces.piece[rows.row], strict=True)
+        tables.append({(uid, int(piece)): x for (uid, piece), x in zip(keys, rows.x, strict=True)})
+    # What the device did, and how it called others before. Sizes kept from before also hold
+    # those of long connections, which a log can only spread; ends of a capture are told at once.
+    sizes = ("minute_bytes", "pair_spread", "pair_equal", "relative")
+    kept = [k for k, n in enumerate(NAMES) if not n.startswith(sizes)]
+    end = int(live.told.max())
+    short = (records.duration <= 5) & (records.ts < end - 60 * NS)
+    mine = [uid for uid in records.uid[short].tolist() if (uid, 0) in tables[0]]
+    assert len(mine) > 50
+    same = [np.allclose(tables[0][u, 0][kept], tables[1][u, 0][kept], atol=1e-4) for u in mine]
+    assert np.mean(same) > 0.97

@@ -290,6 +290,9 @@ class Summertime(tzinfo):
     def dst(self, moment: datetime | None) -> timedelta:
         return timedelta(hours=int(moment is not None and 6 <= moment.month <= 8))
 
+    def tzname(self, moment: datetime | None) -> str:
+        return "test"
+
 
 def test_hours_are_local() -> None:
     noon = 1_700_049_600  # 12:00 UTC on 15 November 2023

@@ -291,7 +291,7 @@ class Summertime(tzinfo):
         return timedelta(hours=int(moment is not None and 6 <= moment.month <= 8))
 
     def tzname(self, moment: datetime | None) -> str:
-        return "test"
+        return f"summertime {moment}"
 
 
 def test_hours_are_local() -> None:

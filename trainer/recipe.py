@@ -38,13 +38,13 @@ class Recipe:
     held_out_homes: int = 12
     grafts: int = 90
     placebos: int = 60
-    limit: int = 500
+    limit: int = 160
     """Sequences of an instance at most."""
-    real_limit: int = 1_500
+    real_limit: int = 1_200
     """The same where the traffic is real: there is less of it."""
     longest_h: float = 30.0
     """Longer simulated homes are cut here, to keep the evening short."""
-    epochs: int = 14
+    epochs: int = 10
     window: int = WINDOW
     seed: int = 1
 

@@ -110,24 +110,18 @@ class DeviceTable:
         mac = np.concatenate([p.src_mac, a.src_mac])
         src = np.concatenate([p.src, a.src])
         ts = np.concatenate([p.ts, a.ts])
-        local = self._at_home(src)
-        blank = unspecified(src)
 
-        def first_seen(mac_: int) -> int | None:
-            known = self._rows.get(self._by_mac.get(mac_, -1))
+        def first_seen(wanted: int) -> int | None:
+            known = self._rows.get(self._by_mac.get(wanted, -1))
             if known is not None:
                 return known.first_seen
-            here = ts[(mac == np.uint64(mac_)) & (local | blank)]
-            return int(here.min()) if len(here) else None
+            here = np.flatnonzero(mac == np.uint64(wanted))
+            here = here[self._at_home(src[here]) | unspecified(src[here])]
+            return int(ts[here].min()) if len(here) else None
 
-        self._learn_routers(p, local[: len(p)], first_seen)
-        # A global IPv6 address joins its MAC once it is clear that the MAC is no router's.
-        joins = np.concatenate([p.v6, np.zeros(len(a), dtype=np.bool_)]) & ~local & ~blank
-        joins &= ~self._lan.multicast(src) & (ts >= self._routers.known_since())
-        joins &= self._routers.since_of(mac) > ts
+        self._learn_routers(p, first_seen)
         self._learn_own(a)
-        rows = Sightings(mac, src, ts, self._routers.since_of(mac) <= ts, local, blank, joins)
-        self._note(rows.distinct())
+        self._see(mac, src, ts)
         self._learn_names(p, decoded.data)
 
     def learn_from_conns(self, conns: Conns) -> None:
@@ -144,25 +138,25 @@ class DeviceTable:
         serves &= np.isin(conns.resp[:, 1] & np.uint64(0xFF), (1, 254))
         for low in np.unique(conns.resp[serves, 1]).tolist():
             self._routers.add_own((0, low), 0)
+        seen = np.concatenate([np.ones(len(conns), dtype=np.bool_), answered])
         mac = np.concatenate([conns.orig_mac, conns.resp_mac])
         address = np.concatenate([conns.orig, conns.resp])
         ts = np.concatenate([conns.ts, conns.ts])
-        seen = np.concatenate([np.ones(len(conns), dtype=np.bool_), answered])
-        nothing = np.zeros(len(ts), dtype=np.bool_)
-        local = seen & self._at_home(address)
+        self._see(mac[seen], address[seen], ts[seen])
+
+    def _see(self, mac: U64, address: U64, ts: I64) -> None:
+        """Take note of who spoke."""
         routed = self._routers.since_of(mac) <= ts
-        rows = Sightings(mac, address, ts, routed, local, nothing, nothing)
-        self._note(rows.distinct())
+        late = ts >= self._routers.known_since()
+        self._note(Sightings(mac, address, ts, ts, routed, late).distinct().of_devices(self._lan))
 
     def _at_home(self, address: U64) -> Bool:
         found: Bool = self._lan.local(address) & self._lan.unicast(address)
         return found
 
-    def _learn_routers(
-        self, p: Packets, local: Bool, first_seen: Callable[[int], int | None]
-    ) -> None:
+    def _learn_routers(self, p: Packets, first_seen: Callable[[int], int | None]) -> None:
         before = set(self._routers.since)
-        self._routers.learn(p, local, self._lan, first_seen)
+        self._routers.learn(p, self._lan, first_seen)
         for mac in self._routers.since.keys() - before:
             # What it was called until now are its own addresses, not those behind it.
             row = self._rows.get(self._by_mac.get(mac, -1))

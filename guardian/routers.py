@@ -14,7 +14,7 @@ import numpy as np
 
 from guardian.addresses import MULTICAST, Lan, Prefixes, pack
 from guardian.const import MAX_ROUTERS, NS, ROUTER_GRACE_S
-from guardian.tables import I64, U64, Bool, Packets
+from guardian.tables import I64, U64, Packets
 
 Address = tuple[int, int]
 
@@ -75,27 +75,13 @@ class Routers:
             return low & 0xFF in (1, 254)
         return high & _FE80_MASK == _FE80
 
-    def learn(
-        self, packets: Packets, local: Bool, lan: Lan, first_seen: Callable[[int], int | None]
-    ) -> None:
+    def learn(self, packets: Packets, lan: Lan, first_seen: Callable[[int], int | None]) -> None:
         """Learn routers from a batch.
 
-        local is bool[n], whether each packet's source is at home; first_seen tells since when a
-        MAC is a known device, this batch included, None where it is none.
+        first_seen tells since when a MAC is a known device, this batch included, None where it
+        is none.
         """
-        unknown = self.since_of(packets.dst_mac) == NEVER
-        rows = np.flatnonzero(
-            unknown
-            & local
-            & ~packets.v6
-            & (packets.dst_mac & GROUP == 0)
-            & (packets.dst_mac != packets.src_mac)
-        )
-        if len(rows):
-            out = ~lan.local(packets.dst[rows]) & ~_UNROUTED.contains(packets.dst[rows])
-            out &= ~_UNROUTED.contains(packets.src[rows])
-            rows = rows[out]
-        for mac, ts in _first(packets.dst_mac, packets.ts, rows):
+        for mac, ts in _first(packets.dst_mac, packets.ts, self._next_hops(packets, lan)):
             # The first one is believed, another only if it is as new as its role.
             first = ts if self.known_since() > ts else first_seen(mac)
             if mac and ts - (ts if first is None else first) <= ROUTER_GRACE_S * NS:
@@ -104,19 +90,30 @@ class Routers:
             advert = (packets.proto == 58) & (packets.sport == _ROUTER_ADVERTISEMENT)
             for mac, ts in _first(packets.src_mac, packets.ts, np.flatnonzero(advert))[:1]:
                 self.add(mac, ts)
-        self._learn_servers(packets, local)
+        self._learn_servers(packets, lan)
 
-    def _learn_servers(self, packets: Packets, local: Bool) -> None:
+    def _next_hops(self, packets: Packets, lan: Lan) -> I64:
+        """Return the rows in which a home device asks an unknown MAC to carry IPv4 away."""
+        dst_mac = packets.dst_mac
+        rows = np.flatnonzero(
+            (self.since_of(dst_mac) == NEVER)
+            & ~packets.v6
+            & (dst_mac & GROUP == 0)
+            & (dst_mac != packets.src_mac)
+        )
+        # Few rows remain where most traffic goes out; the rest is judged step by step.
+        for outside, column in ((True, packets.dst), (False, packets.src)):
+            rows = rows[lan.local(column[rows]) != outside]
+            rows = rows[~_UNROUTED.contains(column[rows])]
+        return rows
+
+    def _learn_servers(self, packets: Packets, lan: Lan) -> None:
         """Note local addresses at a router's MAC that answer DHCP or DNS: the router's own."""
+        serves = (packets.proto == 17) & ((packets.sport == 53) | (packets.sport == 67))
+        answers = np.flatnonzero(serves)
+        answers = answers[lan.local(packets.src[answers]) & lan.unicast(packets.src[answers])]
         for mac, since in self.since.items():
-            rows = np.flatnonzero(
-                local
-                & (packets.src_mac == np.uint64(mac))
-                & (packets.proto == 17)
-                & ((packets.sport == 53) | (packets.sport == 67))
-            )
-            if not len(rows):
-                continue
+            rows = answers[packets.src_mac[answers] == np.uint64(mac)]
             _, first = np.unique(packets.src[rows, 1], return_index=True)
             for k in rows[np.sort(first)].tolist():
                 high, low = packets.src[k].tolist()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from guardian.addresses import Lan
 from guardian.routers import GROUP, Address
 from guardian.tables import I64, U64, Bool
 
@@ -32,45 +33,61 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Sightings:
-    """The sources of a batch: columns of n rows."""
+    """Who spoke: columns of n rows, of packets or, after distinct(), of pairs."""
 
     mac: U64
     address: U64
-    ts: I64
+    first: I64
+    last: I64
     routed: Bool
-    local: Bool
-    """A unicast address at home: shows a device."""
-    blank: Bool
-    """Unspecified: shows a device by its MAC."""
-    joins: Bool
-    """Belongs to the device of the MAC, if that is known."""
+    """The MAC was known as a router's by then."""
+    late: Bool
+    """The home was known to have a router by then."""
 
-    def distinct(self) -> list[Sighting]:
-        """Return the distinct (MAC, address, routed) of the rows that tell of a device."""
-        mac = np.where(self.mac & GROUP != 0, np.uint64(0), self.mac)
-        rows = np.flatnonzero(self.local | ((self.blank | self.joins) & (mac != 0)))
-        if not len(rows):
-            return []
-        mac, address, ts = mac[rows], self.address[rows], self.ts[rows]
-        routed = self.routed[rows] & (mac != 0)
+    def distinct(self) -> Sightings:
+        """Return one row for each (MAC, address, routed, late), with its first and last time."""
+        if not len(self.mac):
+            return self
         a, b, c = _SEEDS
-        hashed = _mix(mac * a + address[:, 0] * b + address[:, 1] * c + routed)
+        flags = self.routed + np.uint64(2) * self.late
+        hashed = _mix(self.mac * a + self.address[:, 0] * b + self.address[:, 1] * c + flags)
         order = np.argsort(hashed)
         starts = np.flatnonzero(np.diff(hashed[order], prepend=~hashed[order[:1]]))
         some = order[starts]
+        return Sightings(
+            self.mac[some],
+            self.address[some],
+            np.minimum.reduceat(self.first[order], starts),
+            np.maximum.reduceat(self.last[order], starts),
+            self.routed[some],
+            self.late[some],
+        )
+
+    def of_devices(self, lan: Lan) -> list[Sighting]:
+        """Return the rows that tell of a device of the home.
+
+        A global IPv6 address joins its MAC once it is clear that the MAC is no router's.
+        """
+        unicast = lan.unicast(self.address)
+        local = unicast & lan.local(self.address)
+        blank = unspecified(self.address)
+        v6 = (self.address[:, 0] != 0) | (self.address[:, 1] >> np.uint64(32) != 0xFFFF)
+        mac = np.where(self.mac & GROUP != 0, np.uint64(0), self.mac)
+        joins = v6 & unicast & ~local & self.late & ~self.routed
+        rows = np.flatnonzero(local | ((blank | joins) & (mac != 0)))
         columns = zip(
-            mac[some].tolist(),
-            address[some].tolist(),
-            np.minimum.reduceat(ts[order], starts).tolist(),
-            np.maximum.reduceat(ts[order], starts).tolist(),
-            routed[some].tolist(),
-            self.blank[rows[some]].tolist(),
-            self.joins[rows[some]].tolist(),
+            mac[rows].tolist(),
+            self.address[rows].tolist(),
+            self.first[rows].tolist(),
+            self.last[rows].tolist(),
+            (self.routed & (mac != 0))[rows].tolist(),
+            blank[rows].tolist(),
+            (~joins)[rows].tolist(),
             strict=True,
         )
         return [
-            Sighting(m, None if blank else (high, low), first, last, behind, not join)
-            for m, (high, low), first, last, behind, blank, join in columns
+            Sighting(m, None if none else (high, low), first, last, routed, creates)
+            for m, (high, low), first, last, routed, none, creates in columns
         ]
 
 

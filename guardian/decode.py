@@ -10,9 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from guardian import checksum, links, network
-from guardian.addresses import V4_PREFIX
 from guardian.fates import ARP, EAPOL, ETHERTYPE, MALFORMED, MPLS, OTHER_ARP, PPPOE, Batch
-from guardian.frames import words_at
+from guardian.frames import v4_addresses, words_at
 from guardian.links import ETH_ARP, ETH_IP4, ETH_IP6, Links
 from guardian.network import Datagrams
 from guardian.tables import I64, Arps, Array, Bool, Decoded, Frames, Packets
@@ -64,15 +63,12 @@ def _arps(batch: Batch, below: Links, frames: Frames) -> Arps:
     rows = batch.alive(rows)
     batch.give_up(rows, ARP)
     words = words_at(batch.data, below.net[rows], 28, ">u2").astype(np.uint64)
-    source = words[7] << 16 | words[8]
-    target = words[12] << 16 | words[13]
-    prefix, zero = np.uint64(V4_PREFIX), np.zeros(len(rows), dtype=np.uint64)
     return Arps(
         ts=frames.ts[rows],
         op=words[3].astype(np.uint16),
         src_mac=words[4] << 32 | words[5] << 16 | words[6],
-        src=np.stack([zero, source | prefix], axis=1),
-        dst=np.stack([zero, target | prefix], axis=1),
+        src=v4_addresses(words[7] << 16 | words[8]),
+        dst=v4_addresses(words[12] << 16 | words[13]),
     )
 
 
@@ -159,7 +155,9 @@ def _bad_transport(batch: Batch, ip: Datagrams, words: Array, length: I64) -> Bo
         ip, length = ip.take(rows), length[rows]
         proto = ip.proto
     total = checksum.sums(batch.data, ip.body, ip.body + length)
-    total += np.where(proto == ICMP, 0, _pseudo_header(ip) + proto + length.astype(np.uint64))
+    pseudo = _pseudo_header(ip) + proto + length.astype(np.uint64)
+    pseudo[proto == ICMP] = 0
+    total += pseudo
     bad[rows] = checksum.fold(total) != 0xFFFF
     return bad
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from guardian.tables import I64, U8, Array, Frames
+from guardian.addresses import V4_PREFIX
+from guardian.tables import I64, U8, U64, Array, Frames
 
 
 def rows_at(data: U8, at: Array, width: int) -> U8:
@@ -29,6 +30,14 @@ def words_at(data: U8, at: Array, width: int, kind: str) -> Array:
     """
     words = rows_at(data, at, width).view(kind).T
     return np.ascontiguousarray(words, dtype=words.dtype.newbyteorder("="))
+
+
+def v4_addresses(numbers: Array) -> U64:
+    """Return uint64[n, 2] of IPv4 addresses as unsigned integers."""
+    pairs = np.zeros((len(numbers), 2), dtype=np.uint64)
+    pairs[:, 1] = numbers
+    pairs[:, 1] |= np.uint64(V4_PREFIX)
+    return pairs
 
 
 def _rows_near_end(data: U8, at: Array, width: int) -> U8:

@@ -113,7 +113,7 @@ def _cooked_as(batch: Batch, length: int, address: int, address_length: int, kin
     links = Links(
         net=links.net,
         kind=head[kind].astype(np.uint16) << 8 | head[kind + 1],
-        src_mac=np.where(has_mac, mac, 0),
+        src_mac=np.where(has_mac, mac, np.uint64(0)),
         dst_mac=links.dst_mac,
     )
     _untag(batch, links)

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from guardian import checksum
-from guardian.addresses import V4_PREFIX
 from guardian.fates import CUT_SHORT, FRAGMENT, MALFORMED, Batch
-from guardian.frames import words_at
+from guardian.frames import v4_addresses, words_at
 from guardian.links import ETH_IP4, ETH_IP6, Links
 from guardian.tables import I64, U8, U64, Array, Bool, Table, col
 
@@ -78,13 +77,11 @@ def _ip4(batch: Batch, links: Links, judge: Bool) -> Datagrams:
     if not alive.all():
         rows, net, header, length = rows[alive], net[alive], header[alive], length[alive]
         words = words[:, alive]
-    low = np.uint64(V4_PREFIX)
-    zero = np.zeros(len(rows), dtype=np.uint64)
     judge = judge[rows] & (net + length <= batch.cap_end[rows])
     return Datagrams(
         frame=rows,
-        src=np.stack([zero, words[3] | low], axis=1),
-        dst=np.stack([zero, words[4] | low], axis=1),
+        src=v4_addresses(words[3]),
+        dst=v4_addresses(words[4]),
         v6=np.zeros(len(rows), dtype=np.bool_),
         proto=(words[2] >> 16 & 0xFF).astype(np.uint8),
         net=net,

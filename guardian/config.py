@@ -70,8 +70,8 @@ class StoreSettings:
     path: str = "/var/lib/guardian/guardian.db"
     connections_days: int = 30
     incidents_days: int = 365
-    commit_s: float = 5.0
-    """Seconds between commits; an incident commits at once."""
+    commit_s: float = 30.0
+    """Seconds between commits, which spare SD cards; an incident commits at once."""
 
 
 @dataclass(frozen=True)

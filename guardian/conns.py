@@ -418,11 +418,11 @@ def _oldest(store: Store, slots: I64, n: int) -> I64:
 
 
 def _due(parts: list[Conns], now: int) -> tuple[Conns, list[Conns]]:
-    """Return the rows that are due, in the order of (told, uid), and the others."""
+    """Return the rows that are due, in the order of (told, ts, uid), and the others."""
     if not parts:
         return Conns.empty(), []
     rows = Conns.concat(parts)
     ready = rows.told <= now
     later = [] if ready.all() else [rows.take(~ready)]
     rows = rows if ready.all() else rows.take(ready)
-    return rows.take(np.lexsort((rows.uid, rows.told))), later
+    return rows.take(np.lexsort((rows.uid, rows.ts, rows.told))), later

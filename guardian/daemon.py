@@ -28,7 +28,7 @@ log = logging.getLogger("guardian")
 
 TICK_S = 1.0
 """Seconds the ring may stay silent before an empty batch moves the clock."""
-STATUS_S = 10.0
+STATUS_S = 5.0
 """Seconds between status lines, and between looks at what the user wants."""
 PRUNE_S = 600.0
 """Seconds between looks for outdated rows."""

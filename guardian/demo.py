@@ -87,10 +87,10 @@ def watch(pcap: Path, pipeline: Pipeline, recorder: Recorder) -> list[IncidentEv
     events += step.events
     recorder.add(step)
     draw(1.0)
-    counts = pipeline.counts
+    counts, bundle = pipeline.counts, pipeline.bundle
     click.echo(
         f"Watched them in {time.monotonic() - begun:.1f} s: {counts.connections:,} connections, "
-        f"{counts.sequences:,} sequences scored by {pipeline.bundle.name} {pipeline.bundle.version}."
+        f"{counts.sequences:,} sequences scored by bundle {bundle.name} {bundle.version}."
     )
     return events
 

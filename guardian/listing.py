@@ -70,7 +70,10 @@ def records(path: Path, settings: Settings) -> Iterator[Conns]:
     """Yield the records of a capture or log; all that came before a fault, then InputError."""
     lan = Lan(settings.home.lan)
     if is_log(path):
-        yield read_log(path, lan).conns
+        log = read_log(path, lan)
+        yield log.conns
+        if log.fault is not None:
+            raise log.fault
         return
     table = ConnTable(lan)
     fault: InputError | None = None
@@ -101,6 +104,8 @@ def score(path: Path, settings: Settings, form: str) -> None:
         labels = log.labels if any(log.labels) else None
         step = pipeline.step_records(log.conns)
         show(rows(pipeline, step, labels), form, with_label=labels is not None)
+        if log.fault is not None:
+            raise log.fault
         return
     fault: list[InputError] = []
     show(capture_rows(path, pipeline, fault), form, with_label=False)

@@ -15,7 +15,9 @@ class Notifier:
         if address:
             # A leading @ stands for the abstract namespace's NUL byte.
             name = "\0" + address[1:] if address.startswith("@") else address
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            # Never blocks: the pipeline must not wait for whoever reads this.
+            kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+            self._socket = socket.socket(socket.AF_UNIX, kind)
             self._socket.connect(name)
 
     def send(self, *lines: str) -> None:

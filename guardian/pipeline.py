@@ -117,8 +117,7 @@ class Pipeline:
             chunk = told.slices.take(slice(start, start + ROWS_PER_CHUNK))
             events += self._judge(chunk, start, rows, scores)
         # Incidents close by the clock, also when nothing happens.
-        nothing = self._sequences.step(FeatureRows.empty())
-        events += self.incidents.step(Conns.empty(), nothing, Scores.empty(), now)
+        events += self.incidents.step(Conns.empty(), FeatureRows.empty(), Scores.empty(), now)
         return Step(
             records=told.records,
             verdicts=self._verdicts.take(told.records),
@@ -144,4 +143,4 @@ class Pipeline:
         all_scores.append(
             Scores(scores.anomaly, scores.threat, scores.label, scores.probability, nothing)
         )
-        return self.incidents.step(chunk, sequences, scores, int(chunk.told[-1]))
+        return self.incidents.step(chunk, rows, scores, int(chunk.told[-1]))

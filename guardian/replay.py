@@ -61,11 +61,9 @@ def run_input(
     recorder: Recorder | None,
 ) -> InputError | None:
     """Run one input; return its fault, so that the next input and the end are still reached."""
-    tell = click.get_text_stream("stderr").isatty()
+    tell = progress if sys.stderr.isatty() else silent
     try:
-        for step in steps(
-            path, pipeline, Lan(settings.home.lan), progress if tell else silent
-        ):
+        for step in steps(path, pipeline, Lan(settings.home.lan), tell):
             for event in step.events:
                 incidents[event.incident.id] = event.incident
             if recorder is not None:

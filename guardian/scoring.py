@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from collections.abc import Iterator
 from typing import Any
 
@@ -116,6 +120,24 @@ class Scorer:
                 )
 
 
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep the runtime's own chatter off stderr, which is for our sentences.
+
+    It writes to the descriptor from C and offers no switch; what is wrong it raises as well.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 class _Runner:
     """One interpreter with a fixed batch: calls with fewer sequences are padded."""
 
@@ -125,8 +147,9 @@ class _Runner:
         self.batch = model.batch
         self._name = model.name
         try:
-            self._interpreter = interpreter(model_content=model.content, num_threads=1)
-            self._interpreter.allocate_tensors()
+            with _hushed():
+                self._interpreter = interpreter(model_content=model.content, num_threads=1)
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise BundleError(
                 f"the {model.name} of the bundle cannot be run here: "

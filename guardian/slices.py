@@ -41,7 +41,7 @@ def cut(records: Conns) -> tuple[Conns, I64]:
 
     Until its last slice, a TCP connection that was established is S1 and its history has no end.
     `told` is the slice's boundary, as for packets, or the end of a closed TCP connection if that
-    is earlier. The slices come in the order of (told, uid).
+    is earlier. The slices come in the order of (told, ts, uid).
     """
     n = len(records)
     count = np.ones(n, dtype=np.int64)
@@ -56,7 +56,7 @@ def cut(records: Conns) -> tuple[Conns, I64]:
     if not parts:
         return Conns.empty(), np.zeros(0, dtype=np.int64)
     slices, parent = Conns.concat(parts), np.concatenate(parents)
-    order = np.lexsort((slices.uid, slices.told))
+    order = np.lexsort((slices.uid, slices.ts, slices.told))
     return slices.take(order), parent[order]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from guardian import capture, zeeklog
 from guardian.addresses import Lan
+from guardian.errors import InputError
 from guardian.pipeline import Pipeline, Step
 from guardian.tables import Conns
 
@@ -23,13 +24,25 @@ class Log:
     conns: Conns
     labels: list[str]
     skipped: int
+    fault: InputError | None
+    """Why its end could not be read; what came before it is here."""
 
 
 def read_log(path: Path, lan: Lan) -> Log:
-    """Read a connection log of any of the accepted forms."""
-    batches = list(zeeklog.read(path, lan))
+    """Read a connection log of any of the accepted forms.
+
+    Raises InputError where nothing of it can be read.
+    """
+    batches: list[zeeklog.LogBatch] = []
+    fault: InputError | None = None
+    try:
+        batches.extend(zeeklog.read(path, lan))
+    except InputError as error:
+        if not batches:
+            raise
+        fault = error
     labels = [
-        detail or label
+        label if detail in {"", "-"} else detail
         for batch in batches
         for label, detail in zip(batch.label, batch.detailed, strict=True)
     ]
@@ -37,6 +50,7 @@ def read_log(path: Path, lan: Lan) -> Log:
         conns=Conns.concat([batch.conns for batch in batches]),
         labels=labels,
         skipped=sum(batch.skipped for batch in batches),
+        fault=fault,
     )
 
 
@@ -56,6 +70,8 @@ def steps(
         log = read_log(path, lan)
         pipeline.counts.malformed += log.skipped
         yield pipeline.step_records(log.conns)
+        if log.fault is not None:
+            raise log.fault
         return
     begun = told = time.monotonic()
     for frames in capture.read_frames(path):

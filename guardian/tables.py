@@ -220,8 +220,8 @@ class Conns(Table):
     age: F64 = col("f8")
     """Seconds from the connection's first packet to the slice's last."""
     told: I64 = col("i8")
-    """The moment of packet time at which this row was due: rows come out in this order, however
-    the input was cut into batches."""
+    """The moment of packet time at which this row was due: rows come out in this order (then by
+    ts, then by uid), however the input was cut into batches."""
 
 
 @dataclass(frozen=True)

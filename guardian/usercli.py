@@ -136,6 +136,12 @@ def alerts(only_open: bool, limit: int, db: Path | None, as_json: bool) -> None:
     if not found:
         click.echo("No open alerts." if only_open else "No alerts: all is quiet.")
         return
+    print_alerts(found, now)
+    click.echo("\nguardian explain ID tells more.")
+
+
+def print_alerts(found: list[reading.Row], now: float) -> None:
+    """Print incidents, a line and a paragraph each; now is the moment of reading, epoch s."""
     for i in found:
         ended = f"ended {when(i['closed'], now)}" if i["closed"] else "still going on"
         click.echo(
@@ -143,7 +149,6 @@ def alerts(only_open: bool, limit: int, db: Path | None, as_json: bool) -> None:
             f"{pad(harmless(i['device']['name']), 18)}  {pad(harmless(i['cause']), 11)}  {ended}"
         )
         click.echo(paragraph(i["explanation"], 4))
-    click.echo("\nguardian explain ID tells more.")
 
 
 def severity(i: reading.Row) -> str:

@@ -146,7 +146,9 @@ def main() -> None:
                 f"| {stage} | {unit} | {seconds / units * 1e6:.2f} | {units / seconds:,.0f} | "
                 f"{n / seconds:,.0f} | {n / seconds / scapy:,.0f} |"
             )
-        print(f"| scapy dissection | packet | {1e6 / scapy:.2f} | {scapy:,.0f} | {scapy:,.0f} | 1 |")
+        print(
+            f"| scapy dissection | packet | {1e6 / scapy:.2f} | {scapy:,.0f} | {scapy:,.0f} | 1 |"
+        )
         print(f"\n{total:,} records, {len(slices):,} slices, {len(rows):,} sequences;")
         per = (whole_s - read_s - decode_s) / max(total, 1) * 1e6
         print(f"{per:.0f} us a connection from connections to incidents.")

@@ -36,7 +36,8 @@ def read_log(path: Path, lan: Lan) -> Log:
     batches: list[zeeklog.LogBatch] = []
     fault: InputError | None = None
     try:
-        batches.extend(zeeklog.read(path, lan))
+        for batch in zeeklog.read(path, lan):
+            batches.append(batch)  # noqa: PERF402 - what came before a fault is kept
     except InputError as error:
         if not batches:
             raise

@@ -44,7 +44,7 @@ def check(conns: Conns) -> tuple[Conns, np.ndarray[Any, Any]]:
     """Cut records and check all that holds of any slices."""
     pieces, parent = slices.cut(conns)
     assert set(parent.tolist()) == set(range(len(conns)))
-    keys = list(zip(pieces.told.tolist(), pieces.uid.tolist(), strict=True))
+    keys = list(zip(pieces.told.tolist(), pieces.ts.tolist(), pieces.uid.tolist(), strict=True))
     assert keys == sorted(keys)
     for k in range(len(conns)):
         mine = pieces.take(parent == k)

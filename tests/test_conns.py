@@ -10,10 +10,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardian.addresses import Lan
+from guardian.addresses import Lan, texts
 from guardian.conns import ConnTable
-from guardian.tables import Conns
+from guardian.tables import CONN_STATES, Conns
 from tests.packets import Packet, decoded, traffic
+from tests.twins.conns import Twin
 
 LAN = Lan()
 
@@ -65,3 +66,27 @@ def test_any_cut_gives_the_same(seed: int, data: st.DataObject) -> None:
     single = feed(packets, range(1, len(packets)), ticks)
     same(whole[0], single[0])
     same(whole[1], single[1])
+
+
+def as_rows(table: Conns) -> list[tuple[object, ...]]:
+    """Return a table as comparable rows, without what only the fast side has (uid, MACs)."""
+    columns: dict[str, list[object]] = {
+        field.name: getattr(table, field.name).tolist()
+        for field in fields(Conns)
+        if field.name not in {"uid", "orig_mac", "resp_mac"}
+    }
+    columns["orig"], columns["resp"] = list(texts(table.orig)), list(texts(table.resp))
+    columns["conn_state"] = [CONN_STATES[state] for state in table.conn_state.tolist()]
+    names = sorted(columns)
+    return sorted(zip(*(columns[name] for name in names), strict=True), key=repr)
+
+
+@settings(max_examples=300)
+@given(st.integers(0, 1 << 40))
+def test_twin(seed: int) -> None:
+    packets = traffic(seed)
+    ours = feed(packets, [len(packets) // 2])
+    theirs = Twin().run(packets)
+    for table, rows in zip(ours, theirs, strict=True):
+        expected = sorted((tuple(row[name] for name in sorted(row)) for row in rows), key=repr)
+        assert as_rows(table) == expected

@@ -47,6 +47,11 @@ class EvidenceSettings:
     young_open_at: float = 8.0
     young_open_rows: int = 5
     """The same for a device that is new here: its set-up looks unusual, so more is asked."""
+    scan_targets: int = 8
+    """Different (peer, port) that make a scan."""
+    few_targets_factor: float = 3.0
+    """With fewer, what looks like a scan may be a device whose cloud is away: so much more of it
+    is asked."""
     learning_s: float = 6 * 3_600.0
     """Age at which a device is settled; until then `unusual` is silent."""
     device_half_life_s: float = 600.0

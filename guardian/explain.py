@@ -110,8 +110,7 @@ def _sentence(cause: str, name: str, facts: Facts, features: tuple[FeatureEviden
 def _scan(name: str, facts: Facts) -> str:
     ports = len(facts.ports)
     if len(facts.peers) <= 3 < ports:
-        (peer, port, proto) = facts.main_key()
-        whom = _place(facts, (peer, port, proto))
+        whom = " and ".join(sorted(addresses.text(*peer) for peer in facts.peers))
         tried = f"{name} tried {_number(facts, ports)} ports of {whom}"
         return f"{tried} {_within(facts)}{_failed(facts)}."
     new = facts.new_peers
@@ -120,7 +119,7 @@ def _scan(name: str, facts: Facts) -> str:
         whom += " it never called before"
     elif new:
         whom += f", {new:,} of them for the first time,"
-    return f"{name} called {whom} on {_ports(facts)} {_within(facts)}{_failed(facts)}."
+    return f"{name} called {whom} {_ports(facts)} {_within(facts)}{_failed(facts)}."
 
 
 def _c2(name: str, facts: Facts) -> str:
@@ -129,7 +128,7 @@ def _c2(name: str, facts: Facts) -> str:
     place = _place(facts, key)
     if 2 * calls < facts.connections:
         whom = _plural(len(facts.peers), "address", "addresses", facts)
-        called = f"{name} opened {_count(facts)} to {whom} on {_ports(facts)} {_within(facts)}"
+        called = f"{name} opened {_count(facts)} to {whom} {_ports(facts)} {_within(facts)}"
         return f"{called}, {_traffic(facts)}; it looks like malware reporting."
     if facts.rows > 2 * facts.connections:
         return (
@@ -161,7 +160,7 @@ def _flood(name: str, facts: Facts) -> str:
         else f"{_number(facts, len(facts.peers))} addresses"
     )
     return (
-        f"{name} sent {facts.packets_out:,} packets to {whom}, up to {facts.rate():,.0f} a second"
+        f"{name} sent {facts.packets_out:,} packets to {whom}, up to {_rate(facts.rate())}"
         f"{answered}."
     )
 
@@ -169,7 +168,7 @@ def _flood(name: str, facts: Facts) -> str:
 def _brute_force(name: str, facts: Facts) -> str:
     whom = _plural(len(facts.peers), "address", "addresses", facts)
     return (
-        f"{name} opened {_count(facts)} to {whom} on {_ports(facts)} {_within(facts)}"
+        f"{name} opened {_count(facts)} to {whom} {_ports(facts)} {_within(facts)}"
         f"{_failed(facts)}; it looks like guessing passwords."
     )
 
@@ -186,7 +185,7 @@ def _download(name: str, facts: Facts) -> str:
 def _other(name: str, facts: Facts) -> str:
     whom = _plural(len(facts.peers), "address", "addresses", facts)
     return (
-        f"{name} behaves as infected devices do: {_count(facts)} with {whom} on {_ports(facts)} "
+        f"{name} behaves as infected devices do: {_count(facts)} with {whom} {_ports(facts)} "
         f"{_within(facts)}{_failed(facts)}."
     )
 
@@ -198,7 +197,7 @@ def _inbound(cause: str, name: str, facts: Facts) -> str:
         "brute-force": "it looks like guessing its password",
         "flood": "it looks like an attack that wants to overload it",
     }.get(cause, "it looks like an attack")
-    return f"{whom} called {name} on {_ports(facts)} {_within(facts)}: {_count(facts)}; {kind}."
+    return f"{whom} called {name} {_ports(facts)} {_within(facts)}: {_count(facts)}; {kind}."
 
 
 _SENTENCES = {
@@ -307,15 +306,18 @@ def _port(port: int) -> str:
 
 
 def _ports(facts: Facts) -> str:
+    """Return `on port 23 (telnet)`, or by which protocol where there are no ports."""
     protocols = {PROTO_NAMES.get(key[2], "other") for key in facts.keys}
     if not protocols & {"tcp", "udp"}:
-        return "no port (" + " and ".join(sorted(protocols)).upper() + ")"
+        return "by " + (
+            "ping or another ICMP message" if protocols == {"icmp"} else "an IP protocol"
+        )
     top = sorted(facts.ports, key=lambda port: (-facts.ports[port], port))
     if len(top) == 1:
-        return _port(top[0])
+        return f"on {_port(top[0])}"
     if len(top) <= 3:
-        return "ports " + ", ".join(str(port) for port in top)
-    return f"{_number(facts, len(top))} ports, most on {_port(top[0])}"
+        return "on ports " + ", ".join(str(port) for port in top)
+    return f"on {_number(facts, len(top))} ports, most on {_port(top[0])},"
 
 
 def _within(facts: Facts) -> str:
@@ -358,6 +360,12 @@ def _plural(number: int, one: str, many: str, facts: Facts) -> str:
 
 def _times(number: int) -> str:
     return {1: "once", 2: "twice"}.get(number, f"{number:,} times")
+
+
+def _rate(rate: float) -> str:
+    if rate >= 1.0:
+        return f"{rate:,.0f} a second"
+    return f"{60.0 * rate:.0f} a minute"
 
 
 def _span(seconds: float) -> str:

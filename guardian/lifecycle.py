@@ -16,6 +16,9 @@ from guardian.suspicion import UNUSUAL
 SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high")
 FOREVER = 1 << 62
 
+FLOOD_RATE = 50.0
+"""Packets a second from which on a flood is one in the plain sense of the word."""
+
 
 @dataclass(frozen=True)
 class LifeSettings:
@@ -163,8 +166,9 @@ _COUNTER_BEFORE = "see the first report."
 def severity_of(opened: Open, others: int) -> Severity:
     """Return how bad an incident is.
 
-    A flood is high at once; other causes rise with their reach, and where another attack of the
-    same device is open. What others do to the device counts one step less. `unusual` stays low.
+    A flood at a flood's rate is high at once; other causes rise with their reach, and where
+    another attack of the same device is open. What others do to the device counts one step less.
+    `unusual` stays low.
     """
     facts, cause = opened.facts, opened.cause
     if cause == UNUSUAL:
@@ -173,7 +177,7 @@ def severity_of(opened: Open, others: int) -> Severity:
     big = {
         "scan": peers >= 100 or len(facts.ports) >= 100,
         "c2": rows >= 10,
-        "flood": True,
+        "flood": facts.rate() >= FLOOD_RATE,
         "brute-force": rows >= 30,
         "download": rows >= 10 or facts.got >= 10_000_000,
     }.get(cause, rows >= 100)

@@ -10,6 +10,7 @@ from guardian.evidence import EvidenceSettings, Past, Sum, step_down, step_up
 from guardian.facts import Key, Row
 
 UNUSUAL = "unusual"
+SCAN = "scan"
 
 
 def _pending() -> deque[Row]:
@@ -71,7 +72,7 @@ class Suspicion:
             self._keys.popitem(last=False)
         one.rise(row, up, s.key_half_life_s)
         for case, cause in ((whole, row.label), (one, one.sum.cause())):
-            if self._enough(case, young):
+            if self._enough(case, cause, young):
                 rows = list(case.rows)
                 whole.reset()
                 self._keys.pop(row.key, None)
@@ -84,10 +85,14 @@ class Suspicion:
             if cause != row.label:
                 case.sum.fall(row.told, 0.5, self._settings.device_half_life_s)
 
-    def _enough(self, case: _Case, young: bool) -> bool:
+    def _enough(self, case: _Case, cause: str, young: bool) -> bool:
         s = self._settings
         level, rows = (s.young_open_at, s.young_open_rows) if young else (s.open_at, s.open_rows)
-        return case.sum.value >= level and case.sum.rows >= rows
+        if case.sum.value < level or case.sum.rows < rows:
+            return False
+        if cause != SCAN or case.sum.value >= s.few_targets_factor * level:
+            return True
+        return len({row.key for row in case.rows}) >= s.scan_targets
 
     def under(self, key: Key, level: float, line: float, told: int) -> None:
         """Take a row under the line: it speaks for the device and for its key."""

@@ -184,6 +184,15 @@ def test_numbers_that_are_none_are_no_evidence() -> None:
     assert run(incident_table(), scan(threat=float("nan")), until=DAY) == []
 
 
+def test_a_device_whose_cloud_is_away_is_no_scanner_at_once() -> None:
+    away = [
+        replace(s, peer=f"34.1.2.{k % 3}", port=443, uid=f"C{k}")
+        for k, s in enumerate(scan(0.0, 40))
+    ]
+    assert run(incident_table(), away[:8]) == []
+    assert len(opened(run(incident_table(), away))) == 1
+
+
 # --- one incident for one cause -----------------------------------------------
 
 

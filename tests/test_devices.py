@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guardian import capture, decode
 from guardian.addresses import Lan, mac_text, pack
 from guardian.const import MAX_ADDRESSES_PER_DEVICE, NS, ROUTER_GRACE_S, SETTLED_S
 from guardian.devices import Device, DeviceTable
@@ -333,6 +336,29 @@ def test_devices_survive_a_restart() -> None:
         (mac_text(CAM), ""),
         ("", mac_text(CAM)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("capture_file", "name", "ip", "gateway"),
+    [
+        ("one-week-2021/schlage-lock-01.pcap", "Schlage", "192.168.1.122", "00:1c:7f:53:d0:28"),
+        ("one-week-2021/ultraloq-hub-01.pcap", "UB01", "192.168.1.125", "00:1c:7f:53:d0:28"),
+        ("blink-hub-idle-2019/2019-04-25_idle.pcap", "", "192.168.20.105", "8a:60:8a:92:83:f6"),
+    ],
+)
+def test_the_router_of_a_real_capture_is_learned(
+    data: Path, capture_file: str, name: str, ip: str, gateway: str
+) -> None:
+    """Captures of one device by its MAC: the router is only seen at the other end."""
+    table = DeviceTable(Lan())
+    for frames in capture.read_frames(data / "smart-home-pcaps" / capture_file):
+        table.step(decode.decode(frames, ignore_checksums=True))
+    known = table.devices()
+    assert [d.mac for d in known if d.gateway] == [gateway]
+    mine = next(d for d in known if d.mac and not d.gateway)
+    assert (mine.name, mine.addresses[-1]) == (name, ip)
+    # Nothing else but machines of another subnet behind that router.
+    assert all(d.key.startswith("ip:") for d in known if d != mine and not d.gateway)
 
 
 MACS = st.sampled_from([CAM, HUB, GW, NEW])

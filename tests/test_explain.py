@@ -149,7 +149,20 @@ def test_ports_of_one_machine() -> None:
         replace(s, peer="192.168.1.9", port=k + 1, uid=f"C{k}") for k, s in enumerate(scan(0.0, 80))
     ]
     incident = run(incident_table(), rows, until=300.0)[-1].incident
-    assert "Hall camera tried 80 ports of 192.168.1.9" in incident.explanation
+    assert "Hall camera tried 80 ports of 192.168.1.9 within 16 s" in incident.explanation
+
+
+def test_pings_have_no_port() -> None:
+    rows = [replace(s, port=0, proto=1, state="OTH") for s in scan()]
+    incident = run(incident_table(), rows, until=300.0)[-1].incident
+    assert "before by ping or another ICMP message within 12 s" in incident.explanation
+
+
+def test_a_flood_of_a_packet_a_minute_is_not_called_high() -> None:
+    rows = [S(60.0 * k, 0.99, "flood", orig_pkts=1) for k in range(30)]
+    incident = run(incident_table(), rows, until=2_000.0)[-1].incident
+    assert "up to 1 a minute" in incident.explanation
+    assert incident.severity == "medium"
 
 
 def test_a_beacon_is_told_with_its_period() -> None:

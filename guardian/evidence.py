@@ -10,7 +10,7 @@ A score counts only where all of these hold:
   home so far. A model whose outputs are constant has no contrast and can never speak.
 
 What counts adds up in a CUSUM: each row over the line adds 1 to 2, each row under it takes up to
-1, and the sum decays with time. A stray row is not enough, however sure; four or more in a row
+1, and the sum decays with time. A stray row is not enough, however sure; three or more in a row
 are. Scores are compared as log odds (threat) or in powers of two (anomaly), so that .99 and .999
 are as far apart as they are meant to be.
 """
@@ -41,11 +41,11 @@ class EvidenceSettings:
     """Numbers of the decision; spans in seconds, levels in log odds or powers of two."""
 
     open_at: float = 6.0
-    """Sum at which an incident opens: four sure rows, or six just over the line."""
-    open_rows: int = 4
+    """Sum at which an incident opens: three very sure rows, or six just over the line."""
+    open_rows: int = 3
     """Rows that it takes at least."""
     young_open_at: float = 8.0
-    young_open_rows: int = 5
+    young_open_rows: int = 4
     """The same for a device that is new here: its set-up looks unusual, so more is asked."""
     scan_targets: int = 8
     """Different (peer, port) that make a scan."""

@@ -166,7 +166,7 @@ def _flood(name: str, facts: Facts) -> str:
 
 
 def _brute_force(name: str, facts: Facts) -> str:
-    whom = _plural(len(facts.peers), "address", "addresses", facts)
+    whom = _addresses(facts)
     return (
         f"{name} opened {_count(facts)} to {whom} {_ports(facts)} {_within(facts)}"
         f"{_failed(facts)}; it looks like guessing passwords."
@@ -183,7 +183,7 @@ def _download(name: str, facts: Facts) -> str:
 
 
 def _other(name: str, facts: Facts) -> str:
-    whom = _plural(len(facts.peers), "address", "addresses", facts)
+    whom = _addresses(facts)
     return (
         f"{name} behaves as infected devices do: {_count(facts)} with {whom} {_ports(facts)} "
         f"{_within(facts)}{_failed(facts)}."
@@ -318,6 +318,17 @@ def _ports(facts: Facts) -> str:
     if len(top) <= 3:
         return "on ports " + ", ".join(str(port) for port in top)
     return f"on {_number(facts, len(top))} ports, most on {_port(top[0])},"
+
+
+def _addresses(facts: Facts) -> str:
+    """Return how many addresses took part, and which one most where one stands out."""
+    text = _plural(len(facts.peers), "address", "addresses", facts)
+    top = min(facts.peers, key=lambda peer: (-facts.peers[peer], peer))
+    if len(facts.peers) == 1:
+        return addresses.text(*top)
+    if 4 * facts.peers[top] >= 3 * facts.connections:
+        text += f", mostly {addresses.text(*top)},"
+    return text
 
 
 def _within(facts: Facts) -> str:

@@ -199,9 +199,9 @@ def test_one_open_connection_is_told_as_such() -> None:
     ("cause", "said"),
     [
         ("flood", "sent 40 packets to 185.9.9.9 on port 80 (HTTP), up to 7 a second"),
-        ("brute-force", "opened 8 connections to 1 address on port 80 (HTTP) within 5.0 s"),
+        ("brute-force", "opened 8 connections to 185.9.9.9 on port 80 (HTTP) within 5.0 s"),
         ("download", "fetched 8.0 MB from evil.example (185.9.9.9) on port 80 (HTTP), which it"),
-        ("other", "behaves as infected devices do: 8 connections with 1 address"),
+        ("other", "behaves as infected devices do: 8 connections with 185.9.9.9 on port 80"),
     ],
 )
 def test_other_causes(cause: str, said: str) -> None:
@@ -213,6 +213,17 @@ def test_other_causes(cause: str, said: str) -> None:
     incident = run(incident_table(), rows, until=300.0)[-1].incident
     assert said in incident.explanation
     assert incident.advice == ADVICE[cause]
+
+
+def test_the_address_that_stands_out_is_named() -> None:
+    rows = [
+        S(1.0 * k, 0.999, "brute-force", peer="185.9.9.9" if k % 10 else f"52.0.0.{k}", port=22)
+        for k in range(40)
+    ]
+    incident = run(incident_table(), rows, until=300.0)[-1].incident
+    assert "opened 40 connections to 5 addresses, mostly 185.9.9.9, on port 22 (SSH)" in (
+        incident.explanation
+    )
 
 
 def test_who_is_attacked_is_not_called_the_attacker() -> None:

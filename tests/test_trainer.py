@@ -162,6 +162,15 @@ def test_the_attacked_side_is_not_called_infected() -> None:
     assert rows.gather([("g", "s", stream, None)], 100, 0, 4).label.tolist() == [1]
 
 
+def test_benign_traffic_beside_an_attack_is_known_as_such() -> None:
+    told = [0, 10, 20, 30, 700, *range(701, 720), 2000]
+    stream = stream_of(told, [0] * len(told), [0, 1, 0, 0] + [0] * 21)
+    found = rows.gather([("g", "s", stream, None)], 10**6, 0, 12)
+    assert found.clean[0]
+    assert not found.clean[1:13].any()  # the attack stands in these sequences
+    assert found.clean[13:].all()  # 690 s after it and twelve slices on
+
+
 def test_rows_without_a_label_are_left_out_and_long_instances_are_cut() -> None:
     n = 2000
     stream = stream_of(range(n), [k % 2 for k in range(n)], [0] * (n // 2) + [-1] * (n // 2))
@@ -175,6 +184,7 @@ def test_weights_balance_classes_and_instances() -> None:
     instance = np.array([0] * 90 + [1] * 10 + [2] * 100)
     some = Rows(
         np.zeros((200, 1, 1), np.float32), np.ones(200, np.int32), label, instance,
+        np.ones(200, np.bool_),
         (("a", "a"), ("b", "b"), ("c", "c")),
     )  # fmt: skip
     weight = some.weights()

@@ -36,7 +36,7 @@ def toy(m: int = 600, seed: int = 0) -> Rows:
     x[:, -1, 0] += 6.0 * (label % 3)
     x[:, -1, 1] += 6.0 * (label // 3)
     length = rng.integers(1, 13, m).astype(np.int32)
-    return Rows(x, length, label, np.zeros(m, np.int64), (("toy", "toy"),))
+    return Rows(x, length, label, np.zeros(m, np.int64), np.ones(m, np.bool_), (("toy", "toy"),))
 
 
 def test_a_run_becomes_a_bundle_that_knows_what_it_learned(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def export(run: Run, folder: Path, echo: Echo, name: str = "default") -> bundle.
         + ", ".join(f"{value:+.4f} of {key}" for key, value in lost.items())
     )
     held_out = run.held_out
-    benign = held_out.label == 0
+    benign = (held_out.label == 0) & held_out.clean
     threat, error = lines(held_out, chosen)
     calibrated_on = (
         f"{int(benign.sum()):,} benign sequences of captures and simulated homes that taught "
@@ -111,8 +111,8 @@ def judged_forms(run: Run, echo: Echo) -> tuple[dict[str, Pair], float, float]:
 
 def lines(held_out: Rows, form: Form) -> tuple[float, float]:
     """Return the threat and the error that at most FALSE_SHARE of held-out benign rows reach."""
-    benign = held_out.label == 0
-    weight = source_weights(held_out)[benign]
+    benign = (held_out.label == 0) & held_out.clean
+    weight = source_weights(held_out, benign)
     threat = max(calibrate.threshold(form.threat[benign], FALSE_SHARE, weight), LEAST_THREAT)
     return threat, calibrate.threshold(form.error[benign], FALSE_SHARE, weight)
 
@@ -129,17 +129,18 @@ def _form(run: Run, form: str, echo: Echo) -> Form:
     answers = list(pair.infer(rows.x, rows.length))
     threat = 1 - np.concatenate([a[1] for a in answers])[:, 0]
     error = np.concatenate([a[2] for a in answers])
-    benign = rows.label == 0
-    weight = source_weights(rows)[benign]
+    benign = (rows.label == 0) & rows.clean
+    attacks = rows.label > 0
+    weight = source_weights(rows, benign)
     metrics: dict[str, Any] = {
-        "auc_threat": auc(threat[benign], threat[~benign], weight),
-        "auc_anomaly": auc(error[benign], error[~benign], weight),
+        "auc_threat": auc(threat[benign], threat[attacks], weight),
+        "auc_anomaly": auc(error[benign], error[attacks], weight),
         "bytes": {"autoencoder": len(autoencoder), "classifier": len(classifier)},
         "us_per_sequence": {str(BATCH): _microseconds(pair, rows)},
     }
     for share in (0.01, 0.001):
         line = calibrate.threshold(threat[benign], share, weight)
-        metrics[f"recall_at_{share:.1%}"] = float((threat[~benign] >= line).mean())
+        metrics[f"recall_at_{share:.1%}"] = float((threat[attacks] >= line).mean())
     echo(
         f"{form}: {len(autoencoder) + len(classifier):,} bytes, converted in "
         f"{time.monotonic() - begun:.0f} s, AUC {metrics['auc_threat']:.4f} on held-out rows"
@@ -171,12 +172,12 @@ def _microseconds(pair: Pair, rows: Rows, count: int = 1_024) -> float:
     return round(best / count * 1e6, 1)
 
 
-def source_weights(rows: Rows) -> Array:
-    """Return float64[m] so that every real source counts alike, and so do the simulated homes
-    together: else the capture with the most rows would set the line alone.
+def source_weights(rows: Rows, hit: Array) -> Array:
+    """Return float64 for each row that is hit, so that every real source counts alike, and so do
+    the simulated homes together: else the capture with the most rows would set the line alone.
     """
     names = np.array([group if group == "simulated" else source for group, source in rows.names])
-    _, index, count = np.unique(names[rows.instance], return_inverse=True, return_counts=True)
+    _, index, count = np.unique(names[rows.instance][hit], return_inverse=True, return_counts=True)
     weight: Array = 1.0 / count[index]
     return weight
 
@@ -187,7 +188,7 @@ def _at_lines(rows: Rows, form: Form, threat: float, error: float) -> dict[str, 
     names = np.array([group if group == "simulated" else source for group, source in rows.names])[
         rows.instance
     ]
-    benign = rows.label == 0
+    benign = (rows.label == 0) & rows.clean
     hits = {"threat": form.threat >= threat, "anomaly": form.error >= error}
     for source in sorted(set(names.tolist())):
         hit = benign & (names == source)

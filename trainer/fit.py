@@ -14,6 +14,8 @@ from guardian.tables import F32, Array
 
 Echo = Callable[[str], None]
 
+WEIGHT_DECAY = 1e-4
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -60,7 +62,8 @@ def fit(
     keras.utils.set_random_seed(seed)
     steps = max(1, len(x) // how.batch) * how.epochs
     rate = keras.optimizers.schedules.CosineDecay(how.rate, steps, alpha=0.05)
-    model.compile(keras.optimizers.Adam(rate, clipnorm=1.0), loss)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=WEIGHT_DECAY, clipnorm=1.0)
+    model.compile(optimizer, loss)
     history = model.fit(
         x,
         y,
@@ -77,8 +80,15 @@ def fit(
     return {name: [float(v) for v in values] for name, values in history.history.items()}
 
 
-def logits_loss() -> Any:
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+def logits_loss(classes: int, smoothing: float) -> Any:
+    """Return [batch]: cross-entropy of logits, by class number; smoothing spares surplus zeal."""
+
+    def loss(wanted: Any, found: Any) -> Any:
+        target = keras.ops.one_hot(keras.ops.reshape(wanted, (-1,)), classes)
+        target = target * (1.0 - smoothing) + smoothing / classes
+        return keras.ops.categorical_crossentropy(target, found, from_logits=True)
+
+    return loss
 
 
 def rebuilt_loss(wanted: Any, found: Any) -> Any:

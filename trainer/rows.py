@@ -13,9 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from guardian.features import NAMES
-from guardian.tables import F32, F64, I32, I64, Array
+from guardian.tables import F32, F64, I32, I64, Array, Bool
 from trainer.labels import CLASSES
-from trainer.streams import Stream, sequences
+from trainer.streams import WINDOW, Stream, sequences
+
+CALM_S = 600
+"""The longest memory of the features of a device's context."""
 
 SHARE = {
     "benign": 2.0,
@@ -40,6 +43,9 @@ class Rows:
     """int8[m], 0 to len(CLASSES) - 1."""
     instance: I64
     """int64[m]"""
+    clean: Bool
+    """bool[m]: no malicious slice of its device shortly before. Benign traffic of a device in the
+    middle of an attack is no false alarm, and no threshold rests on it."""
     names: tuple[tuple[str, str], ...]
     """(group, source) of each instance."""
 
@@ -48,7 +54,12 @@ class Rows:
 
     def take(self, index: Array) -> Rows:
         return Rows(
-            self.x[index], self.length[index], self.label[index], self.instance[index], self.names
+            self.x[index],
+            self.length[index],
+            self.label[index],
+            self.instance[index],
+            self.clean[index],
+            self.names,
         )
 
     def without(self, groups: Collection[str]) -> Rows:
@@ -78,14 +89,16 @@ def gather(
     wanted, bool[n].
     """
     rng = np.random.default_rng(seed)
-    parts: list[tuple[F32, I32, Array, I64]] = []
+    parts: list[tuple[F32, I32, Array, I64, Bool]] = []
     names: list[tuple[str, str]] = []
     for group, source, stream, wanted in streams:
         chance = _chances(stream, wanted, limit)
         known: dict[int, int] = {}
+        calm = _calm(stream)
         for chunk in sequences(stream, window):
             label = row_labels(stream, chunk.at, chunk.sequences.outbound, chunk.label)
-            p = chance[chunk.at, np.where(chunk.sequences.outbound, 0, 1)]
+            side = np.where(chunk.sequences.outbound, 0, 1)
+            p = chance[chunk.at, side]
             keep = (label >= 0) & (rng.random(len(p)) < p)
             if not keep.any():
                 continue
@@ -96,16 +109,20 @@ def gather(
                     names.append((group, source))
             instance = np.array([known[d] for d in device.tolist()], dtype=np.int64)
             parts.append(
-                (chunk.sequences.x[keep], chunk.sequences.length[keep], label[keep], instance)
+                (
+                    chunk.sequences.x[keep],
+                    chunk.sequences.length[keep],
+                    label[keep],
+                    instance,
+                    calm[chunk.at, side][keep],
+                )
             )
     if not parts:
-        shape = (0, window, len(NAMES))
+        x = np.zeros((0, window, len(NAMES)), np.float32)
         none = np.zeros(0, np.int64)
-        return Rows(
-            np.zeros(shape, np.float32), none.astype(np.int32), none.astype(np.int8), none, ()
-        )
-    x, length, label, instance = (np.concatenate([part[k] for part in parts]) for k in range(4))
-    return Rows(x, length, label, instance, tuple(names))
+        return Rows(x, none.astype(np.int32), none.astype(np.int8), none, none.astype(np.bool_), ())
+    columns = [np.concatenate([part[k] for part in parts]) for k in range(5)]
+    return Rows(columns[0], columns[1], columns[2], columns[3], columns[4], tuple(names))
 
 
 def row_labels(stream: Stream, at: I64, outbound: Array, label: Array) -> Array:
@@ -115,6 +132,26 @@ def row_labels(stream: Stream, at: I64, outbound: Array, label: Array) -> Array:
     """
     both = (stream.orig_device[at] >= 0) & (stream.resp_device[at] >= 0)
     return np.where(both & ~outbound & (label > 0), 0, label).astype(np.int8)
+
+
+def _calm(stream: Stream) -> Bool:
+    """Return bool[n, 2]: the device on either side had no malicious slice in the last CALM_S
+    seconds and none in its sequence.
+    """
+    out = np.ones((len(stream), 2), dtype=np.bool_)
+    told, bad = stream.slices.told, stream.label > 0
+    sides = np.stack([stream.orig_device, stream.resp_device], axis=1)
+    for device in np.unique(sides[bad]).tolist():
+        if device < 0:
+            continue
+        row, side = np.nonzero(sides == device)
+        position = np.arange(len(row))
+        last = np.maximum.accumulate(np.where(bad[row], position, -1))
+        near = (last >= 0) & (
+            (position - last < WINDOW) | (told[row] - told[row[last]] < CALM_S * 10**9)
+        )
+        out[row[near], side[near]] = False
+    return out
 
 
 def _chances(stream: Stream, wanted: Array | None, limit: int) -> F64:

@@ -53,7 +53,7 @@ class Run:
         _, window, count = self.representative.shape
         return (
             partial(models.lstm_autoencoder, window, count),
-            partial(models.lstm_classifier, window, count, len(CLASSES)),
+            partial(models.REGISTRY[self.recipe.classifier], window, count, len(CLASSES)),
         )
 
 
@@ -70,13 +70,13 @@ def fit_run(material: Material, recipe: Recipe, echo: Echo) -> Run:
     z_out = scaler.apply(held_out.x, held_out.length)
     _, window, count = z.shape
 
-    classifier = models.lstm_classifier(window, count, len(CLASSES))
+    classifier = models.REGISTRY[recipe.classifier](window, count, len(CLASSES))
     curves = {}
     curves["classifier"] = fit(
         classifier,
         (z, train.label, weight.astype(np.float32)),
         (z_out, held_out.label, held_out.weights().astype(np.float32)),
-        logits_loss(),
+        logits_loss(len(CLASSES), recipe.smoothing),
         Fit(recipe.epochs),
         seed=recipe.seed,
         echo=echo,
@@ -93,7 +93,7 @@ def fit_run(material: Material, recipe: Recipe, echo: Echo) -> Run:
         (z[rows], z[rows], weight[rows].astype(np.float32)),
         (z_out[out], z_out[out], held_out.weights()[out].astype(np.float32)),
         rebuilt_loss,
-        Fit(recipe.epochs),
+        Fit(recipe.autoencoder_epochs),
         seed=recipe.seed,
         echo=echo,
     )
@@ -173,16 +173,17 @@ def load(folder: Path) -> Run:
         ) from error
 
 
+_COLUMNS = ("x", "length", "label", "instance", "clean")
+
+
 def _packed(name: str, rows: Rows) -> dict[str, Array]:
-    return {f"{name}_{key}": getattr(rows, key) for key in ("x", "length", "label", "instance")}
+    return {f"{name}_{key}": getattr(rows, key) for key in _COLUMNS}
 
 
 def _unpacked(name: str, arrays: Any, about: dict[str, Any]) -> Rows:
-    x, length, label, instance = (
-        arrays[f"{name}_{key}"] for key in ("x", "length", "label", "instance")
-    )
+    x, length, label, instance, clean = (arrays[f"{name}_{key}"] for key in _COLUMNS)
     names = tuple((str(group), str(source)) for group, source in about["names"][name])
-    return Rows(x, length, label, instance, names)
+    return Rows(x, length, label, instance, clean, names)
 
 
 def _weights(path: Path) -> list[Any]:

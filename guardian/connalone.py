@@ -85,7 +85,7 @@ class Alone:
 
     def __init__(
         self, store: Store, packets: Packets, keyed: Keys, clock: I64, data: U8, serial: int,
-        begin_one: BeginOne,
+        begin_one: BeginOne, *, cut_is_gap: bool,
     ) -> None:  # fmt: skip
         self.snapshots: I64 = np.zeros(0, dtype=np.int64)
         """Slots that hold a connection as it was when its slice was due."""
@@ -98,6 +98,7 @@ class Alone:
         self._data = data
         self._serial = serial
         self._begin_one = begin_one
+        self._captured = packets.payload_cap if cut_is_gap else packets.payload_len
         self._out: list[tuple[Row, int]] = []
         self._ghosts: list[Row] = []
 
@@ -217,7 +218,7 @@ class Alone:
         side = ORIG if int(self._keyed.low_sends[i]) == row[LOW] else RESP
         self._one(
             row, proto, side, i, int(p.ts[i]), tick, flags, seq, int(p.ack[i]),
-            int(p.payload_len[i]), int(p.payload_cap[i]), int(p.window[i]), int(p.ip_len[i]),
+            int(p.payload_len[i]), int(self._captured[i]), int(p.window[i]), int(p.ip_len[i]),
             bool(p.bad_csum[i]), int(p.src_mac[i]),
         )  # fmt: skip
         return row

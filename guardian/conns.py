@@ -58,7 +58,7 @@ _FAR = 1 << 62
 
 @dataclass(frozen=True)
 class Told:
-    """What a step hands out, both in the order of (told, uid)."""
+    """What a step hands out, both in the order of (told, ts, uid)."""
 
     records: Conns
     slices: Conns
@@ -68,12 +68,17 @@ class ConnTable:
     """The living connections.
 
     lan says which addresses are local; capacity is the number of living connections kept;
-    seed makes keys and uids, and two tables with the same seed give the same uids.
+    seed makes keys and uids, and two tables with the same seed give the same uids. With
+    cut_is_gap, payload that a short capture left out is missed, as Zeek has it; a live capture
+    cuts frames on purpose and goes by the lengths in the headers.
     """
 
-    def __init__(self, lan: Lan, capacity: int = MAX_CONNS, seed: int = 0) -> None:
+    def __init__(
+        self, lan: Lan, capacity: int = MAX_CONNS, seed: int = 0, *, cut_is_gap: bool = True
+    ) -> None:
         self.lan = lan
         self.capacity = capacity
+        self._cut_is_gap = cut_is_gap
         self.evicted = 0
         """Connections that were ended because the table was full."""
         self._seed = seed
@@ -167,13 +172,18 @@ class ConnTable:
             starts = np.zeros(len(index), dtype=np.bool_)
             starts[begins] = True
             low = keyed.low_sends[index]
-            happened = events.cut(index, place, starts, low, packets, clock)
+            happened = events.cut(
+                index, place, starts, low, packets, clock, cut_is_gap=self._cut_is_gap
+            )
             slots, proto = slots[rest], proto[rest]
             quiet = calm[rest] & (proto == _TCP)
             done = steady.advance(store, slots, quiet, happened, packets, data, index, low)
             if not done.all():
                 happened["place"] = (np.cumsum(~done) - 1)[happened["place"]]
-                alone = Alone(store, packets, keyed, clock, data, serial, self._begin_one)
+                alone = Alone(
+                    store, packets, keyed, clock, data, serial, self._begin_one,
+                    cut_is_gap=self._cut_is_gap,
+                )  # fmt: skip
                 left = np.repeat(~done, np.bincount(place[happened["first"]]))
                 alone.run(slots[~done], proto[~done].tolist(), index, events.lists(happened, left))
                 self._from_alone(alone)

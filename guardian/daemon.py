@@ -93,6 +93,7 @@ class Daemon:
             gateway_addresses=tuple(interfaces.addresses(name)),
             utc_offset_s=time.localtime().tm_gmtoff,
             seed=time.time_ns(),
+            live=True,
         )
 
     def _listen(self) -> None:

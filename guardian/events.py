@@ -44,7 +44,16 @@ Columns = dict[str, Array]
 Lists = dict[str, list[int]]
 
 
-def cut(index: I64, place: I64, begins: Bool, low: Bool, packets: Packets, clock: I64) -> Columns:
+def cut(
+    index: I64,
+    place: I64,
+    begins: Bool,
+    low: Bool,
+    packets: Packets,
+    clock: I64,
+    *,
+    cut_is_gap: bool,
+) -> Columns:
     """Cut packets, sorted by connection and time, into events; return columns of events.
 
     index: the packets; place: the number of each one's connection, whose first packets begins
@@ -56,6 +65,7 @@ def cut(index: I64, place: I64, begins: Bool, low: Bool, packets: Packets, clock
     seq, ack = packets.seq[index], packets.ack[index]
     flags = packets.flags[index]
     length = packets.payload_len[index]
+    captured = packets.payload_cap[index] if cut_is_gap else length
     ip_len = packets.ip_len[index]
     window = packets.window[index]
     bad = packets.bad_csum[index]
@@ -64,7 +74,7 @@ def cut(index: I64, place: I64, begins: Bool, low: Bool, packets: Packets, clock
         (flags & (_CONTROL | F_ACK) != F_ACK)
         | bad
         | (window == 0)
-        | (packets.payload_cap[index] < length)
+        | (captured < length)
         | (packets.proto[index] != 6)
     )
     same, opposite = _before(at, low)
@@ -94,7 +104,7 @@ def cut(index: I64, place: I64, begins: Bool, low: Bool, packets: Packets, clock
         "seq": seq[first],
         "ack": ack[first],
         "length": length[first],
-        "captured": packets.payload_cap[index][first],
+        "captured": captured[first],
         "window": window[first],
         "ip_len": ip_len[first],
         "bad": bad[first],
@@ -181,7 +191,7 @@ def apply(  # noqa: PLR0911, PLR0912 (each refusal has its own reason)
     for side, peer, name, top, acked in marks:
         row[side + SEQ] = row[side + REAS] = top
         if events["bytes_" + name][k]:
-            row[side + HIGH] = top
+            row[side + HIGH] = max(row[side + HIGH], top)
         row[peer + ACK] = max(row[peer + ACK], acked)
         row[peer + TRIM] = max(row[peer + TRIM], acked)
         row[side + PKTS] += events["pkts_" + name][k]

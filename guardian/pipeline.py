@@ -30,6 +30,7 @@ class Counts:
     slices: int = 0
     sequences: int = 0
     malformed: int = 0
+    bad_checksums: int = 0
     not_understood: dict[str, int] = field(default_factory=dict)
 
 
@@ -63,10 +64,11 @@ class Pipeline:
         utc_offset_s: int = 0,
         capacity: int = MAX_CONNS,
         seed: int = 0,
+        live: bool = False,
     ) -> None:
         self.bundle = bundle
         self.devices = devices
-        self.conns = ConnTable(lan, capacity=capacity, seed=seed)
+        self.conns = ConnTable(lan, capacity=capacity, seed=seed, cut_is_gap=not live)
         self.counts = Counts()
         self._ignore_checksums = ignore_checksums
         self._features = FeatureExtractor(lan, utc_offset_s=utc_offset_s)
@@ -100,6 +102,7 @@ class Pipeline:
     def _count(self, frames: int, decoded: Decoded) -> None:
         self.counts.packets += frames
         self.counts.malformed += decoded.malformed
+        self.counts.bad_checksums += int(np.count_nonzero(decoded.packets.bad_csum))
         for kind, number in decoded.not_understood.items():
             self.counts.not_understood[kind] = self.counts.not_understood.get(kind, 0) + number
 

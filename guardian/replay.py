@@ -110,6 +110,13 @@ def print_summary(
     others = ", ".join(f"{n:,} {kind}" for kind, n in sorted(counts.not_understood.items()))
     if others:
         click.echo(f"not IP, or not understood: {others}")
+    if counts.bad_checksums * 2 > counts.packets:
+        click.echo(
+            f"warning: {counts.bad_checksums:,} packets have wrong checksums and do not count; where "
+            "the capture was taken on a host that leaves them to its network card, give "
+            "--ignore-checksums",
+            err=True,
+        )
     if counts.malformed:
         click.echo(f"malformed: {counts.malformed:,}")
     if found:

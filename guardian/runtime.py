@@ -28,6 +28,7 @@ def open_pipeline(
     gateway_addresses: tuple[str, ...] = (),
     utc_offset_s: int = 0,
     seed: int = 0,
+    live: bool = False,
 ) -> Pipeline:
     """Return a fresh pipeline.
 
@@ -49,6 +50,7 @@ def open_pipeline(
         counters=settings.model.counters,
         utc_offset_s=utc_offset_s,
         seed=seed,
+        live=live,
     )
 
 

@@ -142,3 +142,18 @@ def test_a_tick_tells_what_is_due(quiet: Path, shipped: Bundle) -> None:
     alone = pipeline(shipped)
     rest = len(alone.step(batch).records) + len(alone.finish().records)
     assert before + len(ticked.records) == rest
+
+
+def test_a_live_capture_that_cuts_frames_counts_like_a_whole_one(
+    quiet: Path, shipped: Bundle
+) -> None:
+    """Frames cut at 100 bytes give the same amounts and history; only names may be lost."""
+    batch = next(capture.read_frames(quiet, 3_000))
+    short = replace(batch, caplen=np.minimum(batch.caplen, 100))
+    whole, _ = run([batch], pipeline(shipped))
+    lan = Lan()
+    line = Pipeline(shipped, lan, DeviceTable(lan), live=True)
+    cut_records, _ = run([short], line)
+    assert int((batch.caplen > 100).sum()) > 100
+    for name in ("uid", "history", "conn_state", "orig_bytes", "resp_bytes", "missed_bytes"):
+        assert np.array_equal(getattr(whole, name), getattr(cut_records, name)), name

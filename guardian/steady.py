@@ -140,7 +140,8 @@ def _apply(
 
     for side, peer in ((ORIG, RESP), (RESP, ORIG)):
         rows[:, side + SEQ] = rows[:, side + REAS] = top[side]
-        rows[:, side + HIGH] = np.where(sent[side] > 0, top[side], rows[:, side + HIGH])
+        higher = np.maximum(rows[:, side + HIGH], top[side])
+        rows[:, side + HIGH] = np.where(sent[side] > 0, higher, rows[:, side + HIGH])
         heard = pkts[peer] > 0
         for number in (ACK, TRIM):
             least = rows[:, side + number]

@@ -452,12 +452,19 @@ def _data(row: Row, side: int, start: int, length: int) -> None:
         _hold(_holes(row, side), start, end)
     if (
         (unacked and row[side + HIGH] - row[side + REAS] > UNACKED_BYTES)
-        or row[side + HIGH] - row[side + TRIM] > HELD_BYTES
+        or (row[side + HIGH] - row[side + TRIM] > HELD_BYTES and _held(row, side) > HELD_BYTES)
         or (row[HOLES] is not None and len(_holes(row, side)) > MAX_HOLES)
     ):
         row[side + SKIP] = 1
         row[side + HIGH] = row[side + TRIM]
         _holes(row, side).clear()
+
+
+def _held(row: Row, side: int) -> int:
+    """Return the bytes held: delivered but not acknowledged, and above a hole."""
+    pieces = _holes(row, side)
+    below: int = max(row[side + REAS] - row[side + TRIM], 0)
+    return below + sum(end - start for start, end in pieces)
 
 
 def _hold(pieces: list[tuple[int, int]], start: int, end: int) -> None:

@@ -522,7 +522,8 @@ def _hold(conn: Live, me: Side, start: int, length: int) -> None:
         _deliver(me)
         if unconfirmed and conn.payload(0 if conn.sides[0] is me else 1) > 16_384:
             me.trimmed = max(me.trimmed, me.delivered)
-    if unconfirmed and me.highest - me.delivered > 16_384:
+    waiting = len(me.held) + max(me.delivered - me.trimmed, 0)
+    if (unconfirmed and me.highest - me.delivered > 16_384) or waiting > 10 << 20:
         me.blind = True
         me.highest = me.trimmed
         me.held.clear()

@@ -11,22 +11,21 @@ How much evidence it takes stands in evidence.py. Here is what becomes of it:
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from guardian import addresses
 from guardian.addresses import Lan
-from guardian.const import MAX_DEVICES, MAX_OPEN_INCIDENTS, NS
+from guardian.const import MAX_OPEN_INCIDENTS, NS
 from guardian.counters import PINGS, TCP, Counters, silent
 from guardian.devices import DeviceTable
 from guardian.evidence import Contrast, EvidenceSettings, Ruler, doublings, log_odds, own_line
 from guardian.facts import Row
-from guardian.habits import Habits
+from guardian.homes import Home, Homes
 from guardian.incidents import Change, Incident, IncidentEvent
 from guardian.lifecycle import FOREVER, SEVERITIES, LifeSettings, Open, restored, severity_of
 from guardian.seen import Seen, see
-from guardian.suspicion import UNUSUAL, Opening, Suspicion
+from guardian.suspicion import UNUSUAL, Opening
 from guardian.tables import Conns, FeatureRows, Scores
 from guardian.wishes import Allow, Feedback, Snooze, Wish, Wishes
 
@@ -57,25 +56,6 @@ class AlertSettings:
     """Plain counters may speak, too."""
 
 
-@dataclass
-class _Home:
-    """What is remembered of one device."""
-
-    suspicion: Suspicion
-    habits: Habits = field(default_factory=Habits)
-    hour: int = -1
-    highest: float = 0.0
-    before: float = 0.0
-    """Highest threat of the current hour and of the one before."""
-
-    def rate(self, threat: float, told: int) -> None:
-        hour = told // (3_600 * NS)
-        if hour != self.hour:
-            self.before = self.highest if hour == self.hour + 1 else 0.0
-            self.hour, self.highest = hour, 0.0
-        self.highest = max(self.highest, threat)
-
-
 class IncidentTable:
     """The home's incidents; capped: MAX_OPEN_INCIDENTS, and MAX_DEVICES in memory."""
 
@@ -101,7 +81,7 @@ class IncidentTable:
         )
         self._counters = Counters()
         self._wishes = Wishes()
-        self._homes: OrderedDict[str, _Home] = OrderedDict()
+        self._homes = Homes(evidence)
         self._incidents: dict[str, dict[str, Open]] = {}
         """By device, then by cause; a device without any has no entry."""
         self._number = 0
@@ -142,7 +122,7 @@ class IncidentTable:
 
     def score(self, device: int) -> float:
         """Return the highest threat a device index had this hour or the one before, 0 to 1."""
-        home = self._homes.get(self._devices.key(device))
+        home = self._homes.peek(self._devices.key(device))
         return max(home.highest, home.before) if home else 0.0
 
     def learning(self, device: int) -> bool:
@@ -156,7 +136,7 @@ class IncidentTable:
         for incident in sorted(incidents, key=lambda i: (i.opened, i.id)):
             ref = incident.device
             device = ref.mac or f"ip:{ref.ip}"
-            one = restored(incident, device, self._home(device).habits)
+            one = restored(incident, device, self._homes.get(device, incident.updated).habits)
             if self._keep(one):
                 self._due = min(self._due, self._due_of(one)[0])
 
@@ -179,7 +159,7 @@ class IncidentTable:
         device = self._devices.key(one.device)
         if not device:
             return
-        home = self._home(device)
+        home = self._homes.get(device, one.told)
         home.rate(one.threat, one.told)
         level, odd = log_odds(one.threat), doublings(one.anomaly / self._ruler.anomaly_line)
         self._threats.add(level)
@@ -218,7 +198,7 @@ class IncidentTable:
         suspicion.threat_past.add(level, one.told, trouble)
         suspicion.anomaly_past.add(odd, one.told, trouble)
 
-    def _evidence(self, device: str, home: _Home, row: Row, line: float, young: bool) -> bool:
+    def _evidence(self, device: str, home: Home, row: Row, line: float, young: bool) -> bool:
         """Take a row over the line: it joins an open incident (true) or adds to the suspicion."""
         known = self._running(device, row.label) or self._of_peer(device, row)
         if known is not None:
@@ -241,7 +221,7 @@ class IncidentTable:
                 return one
         return None
 
-    def _odd(self, device: str, home: _Home, one: Seen, odd: float, young: bool) -> None:
+    def _odd(self, device: str, home: Home, one: Seen, odd: float, young: bool) -> None:
         """Take what the autoencoder says, where the classifier says nothing."""
         evidence = self.settings.evidence
         past = home.suspicion.anomaly_past.high(evidence.past_rows)
@@ -262,7 +242,7 @@ class IncidentTable:
             if opening is not None:
                 self._open(device, home, opening, one.told)
 
-    def _count(self, device: str, home: _Home, row: Row) -> None:
+    def _count(self, device: str, home: Home, row: Row) -> None:
         """Let the plain counters see a row."""
         finding = self._counters.giant(row)
         if finding is None and row.piece == 0 and silent(row.proto, row.conn_state, row.resp_pkts):
@@ -279,7 +259,7 @@ class IncidentTable:
     # --- incidents ------------------------------------------------------------
 
     def _open(
-        self, device: str, home: _Home, opening: Opening, told: int, *, counter: str = ""
+        self, device: str, home: Home, opening: Opening, told: int, *, counter: str = ""
     ) -> None:
         """Open an incident, or take a lately closed one up again."""
         known = self._incidents.get(device, {}).get(opening.cause)
@@ -407,24 +387,15 @@ class IncidentTable:
         """Allow from now on; an incident that is nothing else is closed."""
         self._wishes.allow(allow)
         for one in self._sorted():
-            keys = list(one.facts.keys)
+            targets = one.targets()
             if one.closed is None and all(
-                allow.covers(
-                    one.device,
-                    (addresses.text(*peer), one.facts.host((peer, port, proto))),
-                    port,
-                    one.cause,
-                    now,
-                )
-                for peer, port, proto in keys
+                allow.covers(one.device, peers, port, one.cause, now) for peers, port in targets
             ):
-                if not keys and (allow.peer or allow.port is not None):
-                    continue
                 self._close(one, now)
 
     def _close(self, one: Open, now: int) -> None:
         one.closed = max(now, one.last)
-        self._home(one.device).suspicion.forget(one.cause)
+        self._homes.get(one.device, now).suspicion.forget(one.cause)
         self._emit("closed", one, one.closed)
 
     def _feedback(self, feedback: Feedback, now: int) -> None:
@@ -445,15 +416,6 @@ class IncidentTable:
     def _all(self) -> Iterator[Open]:
         for causes in self._incidents.values():
             yield from causes.values()
-
-    def _home(self, device: str) -> _Home:
-        home = self._homes.get(device)
-        if home is None:
-            home = self._homes[device] = _Home(Suspicion(self.settings.evidence))
-            if len(self._homes) > MAX_DEVICES:
-                self._homes.popitem(last=False)
-        self._homes.move_to_end(device)
-        return home
 
 
 def _silent(one: Seen) -> bool:

@@ -98,7 +98,10 @@ MAX_PEERS = 20
 MAX_COUNTED = 4_096
 """Distinct peers (and ports, and keys) counted in one incident; beyond it the text says `over`."""
 
-MAX_KEYS_PER_DEVICE = 64
+MAX_JUDGED = 512
+"""Devices whose evidence, past and habits are remembered, 40 kB each; more are forged MACs."""
+
+MAX_KEYS_PER_DEVICE = 32
 """(peer, port, protocol) keys of a device whose evidence adds up; only suspected ones are kept."""
 
 MAX_PENDING = 64

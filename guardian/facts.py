@@ -79,7 +79,7 @@ class Row(NamedTuple):
             resp_p=self.resp_p,
             proto=PROTO_NAMES.get(self.proto, "unknown_transport"),
             service=self.service,
-            conn_state=CONN_STATES[self.conn_state],
+            conn_state=CONN_STATES[min(self.conn_state, len(CONN_STATES) - 1)],
             orig_bytes=self.orig_bytes,
             resp_bytes=self.resp_bytes,
             duration=self.duration,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 
+from guardian import addresses
 from guardian.const import MAX_EXAMPLES, MAX_PEERS, NS
 from guardian.evidence import Ruler
 from guardian.explain import words
@@ -72,6 +73,14 @@ class Open:
         self.last = max(self.last, row.told)
         self.dirty = self.dirty or row.told
 
+    def targets(self) -> list[tuple[tuple[str, str], int]]:
+        """Return ((address, host), port) of all it is about, as far as is known."""
+        if self.facts.keys or self.base is None:
+            return [
+                ((addresses.text(*key[0]), self.facts.host(key)), key[1]) for key in self.facts.keys
+            ]
+        return [((peer.ip, peer.host), peer.port) for peer in self.base.peers]
+
     def quiet_ns(self, life: LifeSettings) -> int:
         """Return the span without evidence after which it is over."""
         rows = max(1, self.facts.rows - 1)
@@ -81,6 +90,11 @@ class Open:
     def snapshot(self, ruler: Ruler) -> Incident:
         """Return the incident as it is to be told."""
         facts, base = self.facts, self.base
+        if base is not None and not facts.rows:
+            updated = self.closed or base.updated
+            return replace(
+                base, device=self.ref, severity=self.severity, closed=self.closed, updated=updated
+            )
         speaker = "counter" if self.counter else "model"
         told = words(self.cause, self.ref.name, facts, self.habits, ruler, counter=self.counter)
         common = facts.labels.most_common(1)

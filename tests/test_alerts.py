@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from guardian.alerts import AlertSettings, Allow, Feedback, IncidentTable, Snooze
 from guardian.const import MAX_COUNTED, MAX_EXAMPLES, MAX_OPEN_INCIDENTS, MAX_PEERS, NS
-from guardian.evidence import LIMIT, Contrast, Past, doublings, log_odds
+from guardian.evidence import LIMIT, Contrast, EvidenceSettings, Past, doublings, log_odds
+from guardian.homes import Homes
 from guardian.incidents import IncidentEvent
 from tests.incident_rows import (
     CAMERA,
@@ -363,13 +364,22 @@ def test_a_restart_keeps_an_incident_open_without_telling_again() -> None:
     assert sum(p.connections for p in last.peers) <= 600
 
 
-def test_a_restored_incident_closes_after_its_quiet_time() -> None:
+@pytest.mark.parametrize("cause", [*CLASSES[1:], "counter", "unusual"])
+def test_a_restored_incident_closes_after_its_quiet_time(cause: str) -> None:
+    rows = [replace(s, cause="scan" if cause in ("counter", "unusual") else cause) for s in scan()]
     first = incident_table()
-    run(first, scan())
+    run(first, rows)
+    stored = first.open()
+    if cause == "counter":
+        stored = [replace(i, speaker="counter") for i in stored]
+    if cause == "unusual":
+        stored = [replace(i, cause="unusual") for i in stored]
     second = incident_table()
-    second.restore(first.open())
+    second.restore(stored)
+    assert second.open() == stored
     (event,) = second.tick(int((START + 4_000) * NS))
     assert event.change == "closed"
+    assert event.incident.explanation == stored[0].explanation
 
 
 # --- the user -----------------------------------------------------------------
@@ -396,6 +406,15 @@ def test_an_allowance_closes_what_it_covers() -> None:
     events = table.apply(Allow(device=MACS[CAMERA], peer="185.9.9.9"), now)
     assert changes(events) == [("closed", "c2")]
     assert [i.cause for i in table.open()] == ["scan"]
+
+
+def test_an_allowance_closes_what_was_open_before_a_restart() -> None:
+    first, second = incident_table(), incident_table()
+    run(first, beacon(number=10, every=1.0))
+    second.restore(first.open())
+    now = int((START + 20) * NS)
+    assert second.apply(Allow(peer="52.0.0.1"), now) == []
+    assert changes(second.apply(Allow(peer="cnc.example"), now)) == [("closed", "c2")]
 
 
 def test_a_snoozed_device_is_recorded_and_told_later_if_it_goes_on() -> None:
@@ -543,6 +562,30 @@ def test_no_more_incidents_than_a_person_could_read() -> None:
     table._number = MAX_OPEN_INCIDENTS
     assert run(table, scan()) == []
     assert table.refused > 0
+
+
+def test_forged_devices_push_out_each_other_not_the_home() -> None:
+    homes = Homes(EvidenceSettings(), capacity=8)
+    mine = homes.get("camera", 0)
+    assert homes.get("camera", 3_600 * NS) is mine
+    for k in range(50):
+        homes.get(f"forged {k}", (3_600 + k) * NS)
+    assert len(homes) == 8
+    assert homes.peek("camera") is mine
+    assert homes.peek("forged 49") is not None
+    assert homes.peek("forged 0") is None
+
+
+def test_a_score_of_the_last_hours_is_shown() -> None:
+    table = incident_table()
+    index = table._devices.index(MACS[CAMERA])
+    assert table.score(index) == 0.0
+    run(table, [S(10.0, 0.5), S(20.0, 0.25)])
+    assert table.score(index) == 0.5
+    run(table, [S(3 * 3_600.0, 0.125)])
+    assert table.score(index) == 0.125
+    assert table.learning(index) is False
+    assert incident_table(age_s=0.0).learning(index) is True
 
 
 def test_same_story_same_ids() -> None:

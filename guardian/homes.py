@@ -1,0 +1,67 @@
+"""What the incidents remember of each device, bounded."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from guardian.const import MAX_JUDGED, NS, SETTLED_S
+from guardian.evidence import EvidenceSettings
+from guardian.habits import Habits
+from guardian.suspicion import Suspicion
+
+_HOUR_NS = 3_600 * NS
+
+
+@dataclass
+class Home:
+    """What is remembered of one device."""
+
+    suspicion: Suspicion
+    first: int
+    """When it was first judged, ns."""
+    habits: Habits = field(default_factory=Habits)
+    hour: int = -1
+    highest: float = 0.0
+    before: float = 0.0
+    """Highest threat of the current hour and of the one before."""
+
+    def rate(self, threat: float, told: int) -> None:
+        """Take note of a threat."""
+        hour = told // _HOUR_NS
+        if hour != self.hour:
+            self.before = self.highest if hour == self.hour + 1 else 0.0
+            self.hour, self.highest = hour, 0.0
+        self.highest = max(self.highest, threat)
+
+
+class Homes:
+    """Devices by key; at most MAX_JUDGED. Brief visitors go first, the longest unseen of them."""
+
+    def __init__(self, settings: EvidenceSettings, capacity: int = MAX_JUDGED) -> None:
+        self._settings = settings
+        self._capacity = capacity
+        self._brief: OrderedDict[str, Home] = OrderedDict()
+        self._settled: OrderedDict[str, Home] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._brief) + len(self._settled)
+
+    def peek(self, device: str) -> Home | None:
+        """Return what is remembered of a device, if anything is."""
+        return self._settled.get(device) or self._brief.get(device)
+
+    def get(self, device: str, now: int) -> Home:
+        """Return what is remembered of a device that is seen now."""
+        home = self._settled.get(device)
+        if home is not None:
+            self._settled.move_to_end(device)
+            return home
+        home = self._brief.pop(device, None)
+        if home is None:
+            home = Home(Suspicion(self._settings), now)
+            if len(self) >= self._capacity:
+                (self._brief or self._settled).popitem(last=False)
+        settled = now - home.first >= SETTLED_S * NS
+        (self._settled if settled else self._brief)[device] = home
+        return home

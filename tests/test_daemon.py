@@ -27,13 +27,13 @@ pytestmark = [pytest.mark.net, pytest.mark.slow]
 
 @contextmanager
 def daemon(
-    host: Host, db: Path, interface: str, notify: Path
+    host: Host, db: Path, interface: str, notify: Path, *before: str
 ) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """Run `guardian run`; its stderr goes to a file."""
     log = db.with_suffix(".log")
     with log.open("w", encoding="utf-8") as file:
         process = host.start(
-            sys.executable, "-m", "guardian.cli", "run", "-i", interface,
+            *before, sys.executable, "-m", "guardian.cli", "run", "-i", interface,
             cwd=ROOT, text=True, stderr=file,
             env={
                 **os.environ,
@@ -144,3 +144,25 @@ def test_a_daemon_is_ready_feeds_the_watchdog_hears_its_user_and_ends_clean(tmp_
         capture_output=True, check=True, cwd=ROOT,
     )  # fmt: skip
     assert "Hall camera" in {d["name"] for d in json.loads(listed.stdout)}
+
+
+@pytest.mark.timeout(150)
+def test_capturing_needs_one_capability_and_no_other(tmp_path: Path) -> None:
+    """What the unit leaves it: CAP_NET_RAW alone, not even the rights of root over files."""
+    db, address = tmp_path / "guardian.db", tmp_path / "notify"
+    little = ("setpriv", "--bounding-set=-all,+net_raw", "--inh-caps=-all,+net_raw")
+    with systemd(address) as said, hosts("device", "gateway") as (device, gateway):
+        join(device, "eth0", gateway, "lan0")
+        device.ip("addr", "add", "192.168.60.20/24", "dev", "eth0")
+        gateway.ip("addr", "add", "192.168.60.1/24", "dev", "lan0")
+        with daemon(gateway, db, "lan0", address, *little) as (process, log):
+            until(lambda: "READY=1" in said or process.poll() is not None, "it is ready", 60)
+            assert process.poll() is None, log.read_text(encoding="utf-8")
+            status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+            effective = next(x for x in status.splitlines() if x.startswith("CapEff"))
+            assert int(effective.split()[1], 16) == 1 << 13  # CAP_NET_RAW
+            send(device, 20, 9_999)
+            time.sleep(1.5)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=30) == 0
+    assert query(db, "SELECT count(*) FROM connections WHERE resp_p = 9999") == [(20,)]

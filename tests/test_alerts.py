@@ -532,6 +532,19 @@ def test_many_unanswered_connections_to_one_machine_are_a_flood() -> None:
     assert [e.incident.cause for e in found] == ["flood"]
 
 
+def test_many_silent_ports_of_one_machine_are_a_sweep() -> None:
+    rows = [
+        replace(s, peer="192.168.1.9", port=k + 1, uid=f"C{k}")
+        for k, s in enumerate(scan(0.0, 120, every=0.1, threat=0.02))
+    ]
+    (event,) = opened(run(incident_table(settings=WITH_COUNTERS), rows))
+    assert "100 ports of one machine called in vain" in event.incident.explanation
+    slow = [replace(s, at=10.0 * s.at) for s in rows]
+    assert run(incident_table(settings=WITH_COUNTERS), slow) == []
+    by_udp = [replace(s, proto=17) for s in rows]
+    assert run(incident_table(settings=WITH_COUNTERS), by_udp) == []
+
+
 def test_a_browser_and_answered_calls_alarm_no_counter() -> None:
     rows = [
         S(0.1 * k, 0.02, peer=f"34.0.{k // 200}.{k % 200}", state="S0" if k % 4 == 0 else "SF",

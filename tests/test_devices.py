@@ -227,6 +227,16 @@ def test_a_device_cannot_declare_itself_a_router() -> None:
     ]
 
 
+def test_a_second_router_is_believed_while_it_is_new() -> None:
+    table = DeviceTable(Lan())
+    table.step(decoded([out()]))
+    late = ROUTER_GRACE_S + 100.0
+    mesh = P(NEW, "192.168.1.2", HUB, HUB4, late)
+    table.step(decoded([mesh, P(HUB, HUB4, NEW, CLOUD, late + 30)]))
+    assert {d.key: d.gateway for d in table.devices()}[mac_text(NEW)]
+    assert sides(table, (NEW, "192.168.1.2", HUB, HUB4)) == [("", mac_text(HUB))]
+
+
 def test_addresses_behind_a_second_router_are_devices_of_their_own() -> None:
     table = DeviceTable(Lan(), gateway_macs=[GW])
     table.step(decoded([P(GW, "10.0.0.7", CAM, CAM4, 0), P(GW, "10.0.0.8", CAM, CAM4, 1), dns(2)]))

@@ -36,6 +36,7 @@ _METHOD = re.compile(
     rb"|UNSUBSCRIBE|REPORT|QUERY|MKCOL|COPY|MOVE|LOCK|UNLOCK|SEARCH) [^\r\n]{0,1500}?"
     rb"(?: (HTTP|RTSP)/[0-9]|\r?\n|$)"
 )
+_UPGRADED = re.compile(rb"HTTP/1\.1 101 .{0,1500}?\r\n[Uu]pgrade:[ \t]*websocket", re.DOTALL)
 _HOST = re.compile(rb"\r?\n[Hh][Oo][Ss][Tt]:[ \t]*([^\r\n]{1,255})")
 _SIP = re.compile(rb"(?:[A-Z]{3,12} sips?:[^\r\n]{1,400} SIP/2\.0\r?\n|SIP/2\.0 [1-6][0-9][0-9] )")
 _IRC = re.compile(rb"(?:NICK|USER|PASS|CAP LS|CAP REQ)\b[^\r\n]{0,400}\r?\n", re.IGNORECASE)
@@ -77,6 +78,8 @@ def sniff(
 
     asking: it is the originator's; port: the responder's.
     """
+    if not payload:
+        return memory, service, host
     memory += 1 if asking else 8
     first = (memory if asking else memory >> 3) & _COUNT == 1
     if proto == _UDP:
@@ -95,8 +98,7 @@ def _segment(
     if service in _SHOWN_AT_ONCE:  # the question claimed it: does the answer fit?
         if asking:
             return memory, service, host
-        fits = _answer_fits(service, payload)
-        return memory | _SETTLED, service if fits else b"", host
+        return memory | _SETTLED, _answered(service, payload), host
     if first or asking:
         found, name = _stream(port, asking, payload)
         if found in _SHOWN_AT_ONCE and memory >> _CLAIM_SHIFT:
@@ -115,11 +117,15 @@ def _segment(
     return memory, service, host
 
 
-def _answer_fits(service: bytes, payload: bytes) -> bool:
+def _answered(service: bytes, payload: bytes) -> bytes:
+    """Return what a service that was claimed is after its answer."""
     if service == b"http":
-        return payload.startswith((b"HTTP", b"ICY"))
+        if _UPGRADED.match(payload):
+            return b"http,websocket"
+        return service if payload.startswith((b"HTTP", b"ICY")) else b""
     # A short answer that is no TLS leaves Zeek waiting for more.
-    return payload[:1] in (b"\x14", b"\x15", b"\x16", b"\x17") or len(payload) < 16
+    fits = payload[:1] in (b"\x14", b"\x15", b"\x16", b"\x17") or len(payload) < 16
+    return service if fits else b""
 
 
 def _agree(known: bytes, claim: bytes) -> bytes:

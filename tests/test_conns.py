@@ -217,8 +217,9 @@ def test_icmp_pairs_and_one_way_messages() -> None:
         Packet(3 * NS, a, 3, b, 1, 1, payload=b"e" * 28),
     ]
     records, _ = feed(packets)
-    rows = sorted(zip(records.orig_p.tolist(), records.resp_p.tolist(), texts(records.orig),
-                      records.orig_bytes.tolist(), records.resp_pkts.tolist(), strict=True))  # fmt: skip
+    columns = (records.orig_p, records.resp_p, texts(records.orig), records.orig_bytes,
+               records.resp_pkts)  # fmt: skip
+    rows = sorted(zip(*(list(column) for column in columns), strict=True))
     assert rows == [(3, 1, a, -1, 0), (3, 1, b, -1, 0), (8, 0, a, 56, 1)]
     assert set(records.history.tolist()) == {b""}
 

@@ -76,6 +76,7 @@ def test_cut_logs(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
                 equal[column] += best is not None and agrees(column, theirs, best)
     with capsys.disabled():
         print("\nzeek-parity-partial:", {c: f"{equal[c]} of {seen[c]}" for c in seen})
-    assert equal["history"] >= 0.9 * seen["history"]
+    # Seven rows are of a link layer that is not read yet; see docs/parity.md.
+    assert seen["history"] - equal["history"] <= 7
     assert equal["conn_state"] == seen["conn_state"]
-    assert equal["service"] >= 0.7 * seen["service"]
+    assert seen["service"] - equal["service"] <= 13

@@ -15,6 +15,7 @@ from guardian import capture
 from guardian.config import MqttSettings, Settings
 from guardian.const import NS
 from guardian.daemon import hub_states
+from guardian.discovery import slug
 from guardian.drill import progress_bar
 from guardian.errors import ConfigError, GuardianError
 from guardian.incidents import IncidentEvent
@@ -64,8 +65,8 @@ def make(pcap: Path) -> None:
     scenario = SCENARIOS[SCENARIO]()
     summary = simulate(scenario, pcap, progress_bar("simulating"))
     click.echo(
-        f"A home of {len(scenario.devices)} devices, {scenario.hours:g} hours, one of them infected "
-        f"towards the end.\nSimulated {summary.packets:,} packets in "
+        f"A home of {len(scenario.devices)} devices, {scenario.hours:g} hours, one of them "
+        f"infected towards the end.\nSimulated {summary.packets:,} packets in "
         f"{time.monotonic() - begun:.1f} s."
     )
 
@@ -133,11 +134,11 @@ def show_hub(
         topics_of(settings.mqtt, store.installation), *hub_states(pipeline, 0), told
     )
     click.echo(f"\nWhat the hub gets over MQTT ({len(messages)} messages)\n")
-    kinds = Counter(message.kind for message in messages)
+    infected = {slug(event.incident.device.mac) for event in told}
     for message in messages:
-        if message.kind == "incident" or kinds[message.kind] <= 2 or "gateway" in message.topic:
+        if message.kind == "incident" or any(name in message.topic for name in infected):
             click.echo(f"  {message.topic}\n    {cut(message.payload, 92)}")
-    click.echo("  ... and discovery and state of each device")
+    click.echo("  ... and the same of the gateway and of each quiet device")
 
 
 def mqtt_settings(broker: str | None, settings: Settings) -> MqttSettings:

@@ -73,7 +73,7 @@ class DeviceState:
     threat: bool
     """An incident of the device is open."""
     score: float
-    """Highest anomaly of its last minutes; 1.0 is the line."""
+    """Highest threat of this hour and the one before, 0 to 1."""
     state: State
     ip: str = ""
 
@@ -126,7 +126,7 @@ def device(topics: Topics, d: DeviceState) -> tuple[str, Payload]:
                 device_class="safety", state_topic=state, value_template="{{ value_json.threat }}",
             ),
             "score": _part(
-                object_id, "sensor", "score", "Anomaly score",
+                object_id, "sensor", "score", "Threat score",
                 state_topic=state, value_template="{{ value_json.score }}",
                 state_class="measurement", suggested_display_precision=2, icon="mdi:gauge",
             ),

@@ -26,7 +26,7 @@ class FeatureEvidence:
 
     name: str
     text: str
-    """What the feature is, in a person's words and units."""
+    """The feature with its value and its usual range, in a person's words and units."""
     value: float
     usual_low: float
     usual_high: float

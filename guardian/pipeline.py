@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -76,7 +76,7 @@ class Pipeline:
         self._scorer = Scorer(bundle)
         self._verdicts = VerdictTable(bundle.anomaly_threshold, bundle.threat_threshold)
         self.incidents = IncidentTable(
-            Ruler.of(bundle), devices, lan, AlertSettings(counters=counters)
+            Ruler.of(bundle, self._scorer.score), devices, lan, AlertSettings(counters=counters)
         )
 
     def step(self, frames: Frames) -> Step:
@@ -97,7 +97,8 @@ class Pipeline:
         """End the input: every connection that is still open becomes a record."""
         told = self.conns.finish()
         now = max([0, *told.records.told[-1:].tolist(), *told.slices.told[-1:].tolist()])
-        return self._told(told, now)
+        step = self._told(told, now)
+        return replace(step, events=[*step.events, *self.incidents.finish(now)])
 
     def _count(self, frames: int, decoded: Decoded) -> None:
         self.counts.packets += frames
@@ -120,7 +121,7 @@ class Pipeline:
             chunk = told.slices.take(slice(start, start + ROWS_PER_CHUNK))
             events += self._judge(chunk, start, rows, scores)
         # Incidents close by the clock, also when nothing happens.
-        events += self.incidents.step(Conns.empty(), FeatureRows.empty(), Scores.empty(), now)
+        events += self.incidents.tick(now)
         return Step(
             records=told.records,
             verdicts=self._verdicts.take(told.records),

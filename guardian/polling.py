@@ -29,7 +29,10 @@ class Polling:
             devices.set_name(key, name)
         self._pipeline.incidents.restore(self._store.open_incidents())
         for command in self._store.rules(now):
-            self._pipeline.incidents.apply(wish(command), now)
+            try:
+                self._pipeline.incidents.apply(self._wish(command), now)
+            except KeyError as error:
+                log.warning("a rule of %r no longer holds: %s", command.author, error.args[0])
 
     def poll(self, now: int) -> list[IncidentEvent]:
         """Do what waits; return what it changed. Raises StoreError."""
@@ -51,25 +54,31 @@ class Polling:
             self._pipeline.devices.set_name(args["device"], args["name"])
             return []
         if command.kind == "feedback":
-            self._store.set_feedback(args["incident"], args["answer"])
+            # Kept for training, also where the incident is of the past and nothing else changes.
+            if not self._store.set_feedback(args["incident"], args["answer"]):
+                raise KeyError(f"no incident {args['incident']}")
             try:
-                return self._pipeline.incidents.apply(wish(command), now)
+                return self._pipeline.incidents.apply(self._wish(command), now)
             except KeyError:
-                # An incident of the past: the answer is kept for training all the same.
                 return []
-        return self._pipeline.incidents.apply(wish(command), now)
+        return self._pipeline.incidents.apply(self._wish(command), now)
 
+    def _wish(self, command: Command) -> Allow | Snooze | Feedback:
+        """Return what the incidents understand of a command. Raises KeyError."""
+        args = command.args
+        if command.kind == "allow":
+            return Allow(
+                device=self._key(args["device"]) if args.get("device") else "",
+                peer=args.get("peer") or "",
+                cause=args.get("cause") or "",
+                until=args["until"],
+            )
+        if command.kind == "snooze":
+            return Snooze(self._key(args["device"]), args["until"])
+        return Feedback(args["incident"], args["answer"])
 
-def wish(command: Command) -> Allow | Snooze | Feedback:
-    """Return what the incidents understand of a command."""
-    args = command.args
-    if command.kind == "allow":
-        return Allow(
-            device=args.get("device") or "",
-            peer=args.get("peer") or "",
-            cause=args.get("cause") or "",
-            until=args["until"],
-        )
-    if command.kind == "snooze":
-        return Snooze(args["device"], args["until"])
-    return Feedback(args["incident"], args["answer"])
+    def _key(self, text: str) -> str:
+        key = self._pipeline.devices.find(text)
+        if not key:
+            raise KeyError(f"no device {text}")
+        return key

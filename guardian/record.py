@@ -5,11 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from guardian.connrows import Scored
+from guardian.const import NS
+from guardian.devices import Device
 from guardian.incidents import IncidentEvent
 from guardian.pipeline import Pipeline, Step
 from guardian.publish import Publisher
 from guardian.store import Store
 from guardian.tables import Conns
+
+DEVICES_NS = 5 * NS
+"""Between looks at devices that are already known."""
 
 
 class Recorder:
@@ -19,6 +24,8 @@ class Recorder:
         self._store = store
         self._pipeline = pipeline
         self._publisher = publisher
+        self._devices_known = 0
+        self._devices_at = 0
         bundle = pipeline.bundle
         store.add_bundle(bundle.digest, f"{bundle.name} {bundle.version}", bundle.manifest, 0)
 
@@ -28,11 +35,19 @@ class Recorder:
         return self._store.add(
             records=step.records,
             scored=self._scored(step),
-            devices=self._pipeline.devices.devices(),
+            devices=self._devices(step.now),
             events=step.events,
             messages=messages,
             now=step.now,
         )
+
+    def _devices(self, now: int) -> list[Device]:
+        """Return all devices where one is new or some time has passed, else none."""
+        table = self._pipeline.devices
+        if len(table) == self._devices_known and 0 <= now - self._devices_at < DEVICES_NS:
+            return []
+        self._devices_known, self._devices_at = len(table), now
+        return table.devices()
 
     def tell(self, events: list[IncidentEvent], now: int) -> None:
         """Take what a wish of the user's changed. Raises StoreError."""

@@ -112,9 +112,15 @@ def print_summary(
         click.echo(f"not IP, or not understood: {others}")
     if counts.bad_checksums * 2 > counts.packets:
         click.echo(
-            f"warning: {counts.bad_checksums:,} packets have wrong checksums and do not count; where "
-            "the capture was taken on a host that leaves them to its network card, give "
+            f"warning: {counts.bad_checksums:,} packets have wrong checksums and do not count; "
+            "where the capture was taken on a host that leaves them to its network card, give "
             "--ignore-checksums",
+            err=True,
+        )
+    if counts.packets and not counts.sequences:
+        click.echo(
+            "warning: no device of the home was seen; where the LAN has public addresses, name it: "
+            "--lan CIDR",
             err=True,
         )
     if counts.malformed:

@@ -198,16 +198,9 @@ def explain(incident: str, db: Path | None, as_json: bool) -> None:
 
 
 def _features(i: reading.Row) -> str:
-    rows = [
-        (
-            f["text"] or f["name"],
-            amount(f["value"]),
-            f"{amount(f['usual_low'])} to {amount(f['usual_high'])}",
-            f"{100 * (f['weight'] or 0):.0f} %",
-        )
-        for f in i["features"]
-    ]
-    return table(("", "SEEN", "USUALLY", "WEIGHT"), rows, (50, 12, 22, 6)) if rows else ""
+    """Return a line each: the share of the evidence, and what was seen beside what is usual."""
+    rows = [(f"{100 * (f['weight'] or 0):.0f} %", f["text"] or f["name"]) for f in i["features"]]
+    return table(("WEIGHT", "FEATURE"), rows, (6, 90)) if rows else ""
 
 
 def _peers(i: reading.Row) -> str:

@@ -145,7 +145,6 @@ def test_explain(store: Store, path: Path) -> None:
         "HIGH    camera (192.168.1.20, 02:00:00:00:00:01)",
         "Unplug it.",
         "new addresses a minute",
-        "0 to 3",
         "60 %",
         "10.9.9.9",
         "23/tcp",

@@ -2,7 +2,7 @@
 
 Integers lie in one int64[rows, WIDTH] (connstate names its columns), so that a row is
 taken out and put back in one piece; what is searched by value (deadlines) and what is
-written once (keys) has arrays of its own. Rows grow by doubling and are never given back.
+written once (keys) has arrays of its own. Rows grow as they are needed and are never given back.
 """
 
 from __future__ import annotations
@@ -59,6 +59,9 @@ from guardian.const import HISTORY_BYTES, HOST_BYTES, NS, SERVICE_BYTES
 from guardian.tables import CONN_STATES, I64, Array, Bool, Conns
 
 _FIRST_ROWS = 1_024
+_BIG = 65_536
+"""Rows double up to here and then grow by a quarter: a full table overshoots a little, and a
+row takes 800 bytes."""
 _TCP, _UDP = 6, 17
 (_OTH, _S0, _S1, _SF, _REJ, _S2, _S3, _RSTO, _RSTR, _RSTOS0, _RSTRH, _SH, _SHR) = range(
     len(CONN_STATES)
@@ -113,15 +116,17 @@ class Store:
 
     def _grow(self) -> None:
         old = len(self.due)
-        for name in ("ints", "due", "deadline", "history", "service", "host", "hash", "low",
-                     "high", "rest"):  # fmt: skip
+        new = 2 * old if old < _BIG else old + old // 4
+        for name in (
+            "ints", "due", "deadline", "history", "service", "host", "hash", "low", "high", "rest"
+        ):  # fmt: skip
             array = getattr(self, name)
-            bigger = np.zeros((2 * old, *array.shape[1:]), dtype=array.dtype)
+            bigger = np.zeros((new, *array.shape[1:]), dtype=array.dtype)
             bigger[:old] = array
             setattr(self, name, bigger)
         self.due[old:] = NEVER
         self.deadline[old:] = NEVER
-        self._free.extend(range(2 * old - 1, old - 1, -1))
+        self._free.extend(range(new - 1, old - 1, -1))
 
     def load(self, slots: I64) -> list[Row]:
         """Return rows as lists, to be handled alone and put back by save()."""

@@ -114,6 +114,8 @@ def _segment(
     if claim and not known:
         # Which side claimed is plain from the claim: only servers greet.
         memory |= _CLAIM[claim] << _CLAIM_SHIFT
+    elif not known and memory & _COUNT and memory >> 3 & _COUNT:
+        memory |= _SETTLED  # neither side began like anything known
     return memory, service, host
 
 

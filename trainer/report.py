@@ -22,6 +22,16 @@ def markdown(report: dict[str, Any]) -> str:
     parts.append(attacks(report["attacks"]))
     parts.append("\nFalse positives on benign captures left out:\n")
     parts.append(benign(report["benign"]))
+    sham = report.get("placebo")
+    if sham:
+        n = sham["records"]
+        shares = {key: share(value, n) for key, value in sham.items() if key.startswith("reach")}
+        parts.append(
+            f"\nPlacebo: {sham['grafts']} stretches of one left-out device's benign traffic put"
+            f" into another's life, {n:,} records: {shares['reach_pooled_1%']} reach the 1 % line,"
+            f" {shares['reach_pooled_0.1%']} the 0.1 % line, {shares['reach_threat']} the shipped"
+            " one."
+        )
     if report.get("not_judged"):
         parts.append(
             f"\nNot judged: {', '.join(report['not_judged'])}. These captures hold what came from"

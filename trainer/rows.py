@@ -44,7 +44,7 @@ class Rows:
     instance: I64
     """int64[m]"""
     clean: Bool
-    """bool[m]: no malicious slice of its device shortly before. Benign traffic of a device in the
+    """bool[m]: its device did nothing malicious shortly before. Benign traffic of a device in the
     middle of an attack is no false alarm, and no threshold rests on it."""
     names: tuple[tuple[str, str], ...]
     """(group, source) of each instance."""
@@ -135,18 +135,16 @@ def row_labels(stream: Stream, at: I64, outbound: Array, label: Array) -> Array:
 
 
 def _calm(stream: Stream) -> Bool:
-    """Return bool[n, 2]: the device on either side had no malicious slice in the last CALM_S
-    seconds and none in its sequence.
+    """Return bool[n, 2]: the device on either side did nothing malicious in the last CALM_S
+    seconds nor in its sequence. What others do to it leaves it calm.
     """
     out = np.ones((len(stream), 2), dtype=np.bool_)
     told, bad = stream.slices.told, stream.label > 0
     sides = np.stack([stream.orig_device, stream.resp_device], axis=1)
-    for device in np.unique(sides[bad]).tolist():
-        if device < 0:
-            continue
+    for device in np.unique(stream.orig_device[bad & (stream.orig_device >= 0)]).tolist():
         row, side = np.nonzero(sides == device)
         position = np.arange(len(row))
-        last = np.maximum.accumulate(np.where(bad[row], position, -1))
+        last = np.maximum.accumulate(np.where(bad[row] & (side == 0), position, -1))
         near = (last >= 0) & (
             (position - last < WINDOW) | (told[row] - told[row[last]] < CALM_S * 10**9)
         )

@@ -42,7 +42,7 @@ def test_a_broker_gets_discovery_states_and_incidents(tmp_path: Path) -> None:
         configs = [t for t in topics if t.startswith("homeassistant/device/guardian_")]
         assert len(configs) == 9, "the gateway and eight devices"
         told = [h.json() for h in listener.heard if h.topic.endswith("/incident")]
-        assert [t["event_type"] for t in told][0] == "opened"
+        assert told[0]["event_type"] == "opened"
         assert {t["device"]["name"] for t in told} == {"hall-camera"}
 
 

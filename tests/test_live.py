@@ -100,8 +100,7 @@ def started(site: Site) -> tuple[subprocess.Popen[str], Path]:
         "tcpdump", "-i", "lan0", "-w", str(pcap), "-U", "--time-stamp-precision=nano", "-Z", "root",
         "-B", "8192", stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert witness.stderr is not None
-    until(lambda: "listening on" in witness.stderr.readline(), "tcpdump listens")
+    wait_for(witness, "listening on")
 
     config = site.folder / "guardian.toml"
     config.write_text(
@@ -113,9 +112,17 @@ def started(site: Site) -> tuple[subprocess.Popen[str], Path]:
         sys.executable, "-m", "guardian.cli", "run", "-c", str(config),
         cwd=ROOT, text=True, stderr=subprocess.PIPE,
     )  # fmt: skip
-    assert daemon.stderr is not None
-    until(lambda: "watching lan0" in daemon.stderr.readline(), "the daemon watches", 60)
+    wait_for(daemon, "watching lan0")
     return daemon, heard
+
+
+def wait_for(process: subprocess.Popen[str], said: str) -> None:
+    """Wait until a process says something on stderr."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if said in line:
+            return
+    pytest.fail(f"{process.args!r} ended without {said!r}")
 
 
 def messages(heard: Path) -> list[list[Any]]:

@@ -17,7 +17,12 @@ import pytest
 from guardian.simulate import SCENARIOS, labels_path, read_labels, simulate
 from tests.conftest import ROOT
 
-SCORE = "ts,uid,device,orig_h,orig_p,resp_h,resp_p,proto,service,conn_state,anomaly,threat,label,verdict"
+pytestmark = pytest.mark.slow  # each test starts processes
+
+SCORE = (
+    "ts,uid,device,orig_h,orig_p,resp_h,resp_p,proto,service,conn_state,"
+    "anomaly,threat,label,verdict"
+)
 
 
 def guardian(*words: str | Path, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:

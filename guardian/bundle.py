@@ -115,7 +115,7 @@ class Bundle:
 def default_path() -> Path:
     """Return the folder of the shipped bundle, in a checkout or installed."""
     package = Path(__file__).resolve().parent
-    for folder in (package.parent / "models" / "default", package / "models" / "default"):
+    for folder in (package / "models" / "default", package.parent / "models" / "default"):
         if (folder / MANIFEST).is_file():
             return folder
     raise BundleError("no model bundle is installed: run `make bundle`, or give one with --bundle")

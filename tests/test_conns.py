@@ -293,3 +293,19 @@ def test_real_captures_in_two_cuts(data: Path) -> None:
             results.append((records, Conns.concat([part.slices for part in told])))
         same(results[0][0], results[1][0])
         same(results[0][1], results[1][1])
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 1 << 30), st.integers(1, 8))
+def test_any_cut_gives_the_same_where_the_table_is_full(seed: int, capacity: int) -> None:
+    packets = traffic(seed, 8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conns_module, "EVICT_EVERY", 8)
+        tables = [ConnTable(LAN, capacity=capacity) for _ in range(3)]
+        whole = feed(packets, table=tables[0])
+        single = feed(packets, range(1, len(packets)), ticks=True, table=tables[1])
+        odd = feed(packets, range(5, len(packets), 13), table=tables[2])
+    for other in (single, odd):
+        same(whole[0], other[0])
+        same(whole[1], other[1])
+    assert len({table.evicted for table in tables}) == 1

@@ -134,3 +134,14 @@ def test_only_bad_checksums_make_a_record_that_counts_nothing() -> None:
     assert (records.orig_pkts[0], records.orig_bytes[0]) == (0, -1)
     assert CONN_STATES[records.conn_state[0]] == "OTH"
     assert not len(slices)
+
+
+def test_payload_that_was_not_captured() -> None:
+    """A file cut short misses bytes, as Zeek has it; a short live capture misses nothing."""
+    packets = story(*OPEN, "> A 101 501 100", "< A 501 201 0")
+    packets[3] = replace(packets[3], cut=60)
+    for cut_is_gap, missed, history in ((True, 100, b"ShADaG"), (False, 0, b"ShADa")):
+        records, _ = feed(packets, table=ConnTable(Lan(), cut_is_gap=cut_is_gap))
+        assert records.missed_bytes.tolist() == [missed]
+        assert records.history.tolist() == [history]
+        assert records.orig_bytes.tolist() == [100]

@@ -54,6 +54,7 @@ EVICT_EVERY = 4_096
 
 _TCP, _UDP, _ICMP, _ICMP6 = 6, 17, 1, 58
 _FAR = 1 << 62
+_NOTHING = Conns.empty()
 
 
 @dataclass(frozen=True)
@@ -430,7 +431,7 @@ def _oldest(store: Store, slots: I64, n: int) -> I64:
 def _due(parts: list[Conns], now: int) -> tuple[Conns, list[Conns]]:
     """Return the rows that are due, in the order of (told, ts, uid), and the others."""
     if not parts:
-        return Conns.empty(), []
+        return _NOTHING, []
     rows = Conns.concat(parts)
     ready = rows.told <= now
     later = [] if ready.all() else [rows.take(~ready)]

@@ -203,6 +203,8 @@ class Store:
         forward = ints[:, LOW] != 0
         turn = forward[:, None]
         orig, resp = np.where(turn, low, high), np.where(turn, high, low)
+        both = np.concatenate((orig, resp))
+        local = lan.local(both) | UNROUTED.contains(both)
         duration = np.maximum(ints[:, LAST] - ints[:, TS], 0) / NS
         sent, received = _payload(ints, proto, ORIG), _payload(ints, proto, RESP)
         history = self.history[slots]
@@ -220,8 +222,8 @@ class Store:
             orig_bytes=np.where(instant, -1, sent),
             resp_bytes=np.where(instant, -1, received),
             conn_state=_states(ints, proto, sent + received == 0, history),
-            local_orig=lan.local(orig) | UNROUTED.contains(orig),
-            local_resp=lan.local(resp) | UNROUTED.contains(resp),
+            local_orig=local[: len(slots)],
+            local_resp=local[len(slots) :],
             missed_bytes=ints[:, MISSED],
             history=history,
             orig_pkts=ints[:, ORIG + PKTS],

@@ -20,7 +20,7 @@ MAX_FRAME_BYTES = 262_144
 # --- connections ----------------------------------------------------------
 MAX_CONNS = 65_536
 """Live connections (rows). A home has hundreds; a scan or spoofed flood fills the table, which
-then evicts and counts. About 300 bytes a row."""
+then evicts and counts. About 800 bytes a row."""
 
 SLICE_FIRST_NS = 5 * NS
 """A connection speaks first 5 s after it opened: soon enough to stop a scan, late enough that

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from guardian import events, looks, service, tcp
+from guardian import events, history, looks, reassembly, service, tcp
 from guardian.connstate import (
     BORN,
     BYTES,
@@ -166,7 +166,7 @@ class Alone:
             row[side + P_PKTS] = row[side + PKTS]
             row[side + P_IPB] = row[side + IPB]
             # Only one of the two counts bytes: BYTES stays 0 for TCP, SEQ for others.
-            row[side + P_BYTES] = row[side + BYTES] or tcp.size(row, side)
+            row[side + P_BYTES] = row[side + BYTES] or reassembly.size(row, side)
         row[P_MISSED] = row[MISSED]
         row[PIECE] += 1
         row[DUE] = NEVER
@@ -234,7 +234,7 @@ class Alone:
                        bool(bad), mac)  # fmt: skip
         elif bad:
             if proto == _UDP:
-                tcp.scaled(row, side, N_CSUM, b"C")
+                history.scaled(row, side, N_CSUM, b"C")
         else:
             row[LAST] = max(row[LAST], ts)
             row[SEEN] = tick
@@ -243,7 +243,7 @@ class Alone:
             if not row[side + MAC]:
                 row[side + MAC] = mac
             if proto == _UDP:
-                tcp.once(row, side, tcp.B_DATA, b"D")
+                history.once(row, side, history.B_DATA, b"D")
             if proto in (_UDP, _ICMP, _ICMP6):
                 row[side + BYTES] += length
         if captured > 0 and not bad and length:

@@ -14,7 +14,7 @@ from itertools import pairwise, repeat
 
 import numpy as np
 
-from guardian import events, keys, looks, ports, steady, tcp
+from guardian import events, history, keys, looks, ports, steady, tcp
 from guardian.addresses import Lan
 from guardian.connalone import DNS_IDLE_NS, DNS_STEP_NS, IDLE_NS, Alone, boundary
 from guardian.connstate import (
@@ -287,7 +287,7 @@ class ConnTable:
             unseen = active & (ints[slots, side + MAC] == 0)
             mac = packets.src_mac[index[first[unseen]]]
             ints[slots[unseen], side + MAC] = mac.astype(np.int64)
-            bit = tcp.B_DATA if side == ORIG else tcp.B_DATA << 16
+            bit = history.B_DATA if side == ORIG else history.B_DATA << 16
             letter = active & udp & (ints[slots, SEENHIST] & bit == 0)
             ints[slots[letter], SEENHIST] |= bit
             firsts.append(np.where(letter, earliest, _FAR))
@@ -333,7 +333,7 @@ class ConnTable:
         ints[slots, ORIG + PKTS] = 1
         ints[slots, ORIG + IPB] = packets.ip_len[index]
         ints[slots, ORIG + MAC] = packets.src_mac[index].astype(np.int64)
-        ints[slots, SEENHIST] = tcp.B_SYN
+        ints[slots, SEENHIST] = history.B_SYN
         ints[slots, FIRST] = 1
         ints[slots, ATTEMPT] = tick
         store.history[slots] = b"S"

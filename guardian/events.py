@@ -33,8 +33,10 @@ from guardian.connstate import (
     TRIM,
     Row,
 )  # fmt: skip
+from guardian.history import B_ACK, B_DATA, once
+from guardian.reassembly import HELD_BYTES, UNACKED_BYTES
 from guardian.tables import I64, U32, Array, Bool, Packets
-from guardian.tcp import B_ACK, B_DATA, F_ACK, HELD_BYTES, UNACKED_BYTES, once, signed
+from guardian.tcp import F_ACK, signed
 
 FAR = 1 << 62
 _CONTROL = 1 | 2 | 4

@@ -41,8 +41,9 @@ from guardian.connstate import (
 )  # fmt: skip
 from guardian.connstore import Store
 from guardian.events import FAR, Columns
+from guardian.history import B_ACK, B_DATA
+from guardian.reassembly import HELD_BYTES, UNACKED_BYTES
 from guardian.tables import I64, U8, Array, Bool, Packets
-from guardian.tcp import B_ACK, B_DATA, HELD_BYTES, UNACKED_BYTES
 
 
 def advance(

@@ -9,7 +9,8 @@ acknowledgement that passes a hole makes it a content gap (history G, missed_byt
 only where both sides are established or closed from there. A close waits while data of
 that side is missing. The names of Zeek's timers are in the constants below.
 
-Runs of plain data packets take apply_run, which must say the same as packet() for each.
+Runs of plain data packets go through events.apply or steady.advance, which must say the same as
+packet() for each.
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ from guardian.connstate import (
     CLOSED,
     CLOSED_SIDE,
     CLOSING,
-    DEFER,
-    EOF,
     ESTABLISHED,
     FIN,
     FINSEQ,
@@ -30,18 +29,14 @@ from guardian.connstate import (
     H_FIN,
     H_RST,
     H_SYN,
-    HIGH,
     HISTORY,
-    HOLES,
     IDLE,
     INACTIVE,
     IPB,
     LAST,
     LOW,
     MAC,
-    MISSED,
     N_CSUM,
-    N_GAP,
     N_RXMT,
     N_ZERO,
     ORIG,
@@ -49,23 +44,32 @@ from guardian.connstate import (
     PARTIAL_SIDE,
     PKTS,
     PREV,
-    REAS,
     RESET,
     RESP,
     SEEN,
-    SEENHIST,
     SEQ,
     SIDE,
-    SKIP,
     START,
     STATE,
     SYN_ACK_SENT,
     SYN_SENT,
-    TRIM,
     Row,
     other,
-)  # fmt: skip
+)
 from guardian.const import HISTORY_BYTES, NS
+from guardian.history import (
+    B_ACK,
+    B_DATA,
+    B_FIN,
+    B_FINRST,
+    B_MULTI,
+    B_RST,
+    B_SYN,
+    once,
+    scaled,
+    write,
+)
+from guardian.reassembly import acknowledged, check_eof, close, data
 
 F_FIN, F_SYN, F_RST, F_ACK = 1, 2, 4, 16
 
@@ -82,60 +86,12 @@ LINGER_FIRST_NS, LINGER_STEP_NS = 5 * NS, 6 * NS
 6 s (tcp_session_timer), and is over if it was idle for 5 s (tcp_connection_linger)."""
 JUMP = 1 << 20
 """A SYN or RST whose sequence number is further off than this is not believed."""
-UNACKED_BYTES = 16_384
-"""Bytes in flight without any acknowledgement seen, after which none is expected."""
-HELD_BYTES = 10 << 20
-"""Bytes held for reassembly, after which Zeek (and we) give up on the side."""
-MAX_HOLES = 64
-"""Separate pieces above a hole kept for a side; more means loss beyond counting exactly."""
-
-_POWERS = frozenset(10**k for k in range(19))
 _HANDSHAKE = (INACTIVE, SYN_SENT, SYN_ACK_SENT)
-_LETTERS = {letter: (letter, letter.lower()) for letter in (b"S", b"H", b"A", b"D", b"F", b"R",
-            b"C", b"G", b"T", b"W", b"I", b"Q")}  # fmt: skip
-# Bits in SEENHIST; the responder's are shifted by 16.
-B_SYN, _B_FIN, _B_RST, _B_FINRST, B_DATA, B_ACK, _B_MULTI = 1, 2, 4, 8, 16, 32, 64
 
 
 def signed(value: int) -> int:
     """Return a difference of sequence numbers as a signed 32-bit number."""
     return ((value + 0x80000000) & 0xFFFFFFFF) - 0x80000000
-
-
-def write(row: Row, side: int, letter: bytes) -> None:
-    """Append a letter to the history, in the case of the side."""
-    if len(row[HISTORY]) < HISTORY_BYTES:
-        row[HISTORY] += _LETTERS[letter][side != ORIG]
-
-
-def once(row: Row, side: int, bit: int, letter: bytes) -> bool:
-    """Append a letter the first time; return whether it was there before."""
-    mask = bit if side == ORIG else bit << 16
-    if row[SEENHIST] & mask:
-        return True
-    row[SEENHIST] |= mask
-    write(row, side, letter)
-    return False
-
-
-def scaled(row: Row, side: int, counter: int, letter: bytes) -> None:
-    """Count an event and append its letter at the 1st, 10th, 100th ... time."""
-    row[side + counter] += 1
-    if row[side + counter] in _POWERS:
-        write(row, side, letter)
-
-
-def size(row: Row, side: int) -> int:
-    """Return the payload bytes of a side by sequence numbers."""
-    if (
-        row[side + PREV] == SYN_SENT
-        and row[side + STATE] == RESET
-        and row[other(side) + STATE] == INACTIVE
-        and row[side + ACK] not in (0, 1)
-    ):
-        return 0  # a half-open connection was found and aborted: the numbers mislead
-    top = max(row[side + SEQ], row[side + ACK])
-    return int(max(top - 1 - (row[side + FIN] and top > 1), 0))
 
 
 def deadline(row: Row) -> int:
@@ -227,13 +183,13 @@ def packet(  # noqa: PLR0912, PLR0915 (one step after the other, as Zeek takes t
     if row[LOW] != before:  # the roles were flipped
         side, peer = peer, side
     if acks:
-        _acknowledged(row, peer, acked)
+        acknowledged(row, peer, acked)
     row[FIRST] |= 1 if side == ORIG else 2
     if length and not rst and relative >= 0 and captured >= length:
-        _data(row, side, relative + 1 if syn else relative, length)
-    _check_eof(row, side)
+        data(row, side, relative + 1 if syn else relative, length)
+    check_eof(row, side)
     if closing:
-        _close(row, side)
+        close(row, side)
     row[side + PKTS] += 1
     row[side + IPB] += ip_len
     if not row[side + MAC]:
@@ -274,17 +230,17 @@ def _letters(row: Row, side: int, flags: int, relative: int, length: int) -> Non
             write(row, side, letter)
         row[side + H_SYN] = relative
     elif control == F_FIN:
-        if once(row, side, _B_FIN, b"F") and relative + length != row[side + H_FIN]:
+        if once(row, side, B_FIN, b"F") and relative + length != row[side + H_FIN]:
             write(row, side, b"F")
         row[side + H_FIN] = relative + length
     elif control == F_RST:
-        if once(row, side, _B_RST, b"R") and relative != row[side + H_RST]:
+        if once(row, side, B_RST, b"R") and relative != row[side + H_RST]:
             write(row, side, b"R")
         row[side + H_RST] = relative
     elif control & F_FIN and control & F_RST:
-        once(row, side, _B_FINRST, b"I")
+        once(row, side, B_FINRST, b"I")
     else:
-        once(row, side, _B_MULTI, b"Q")
+        once(row, side, B_MULTI, b"Q")
 
 
 def _advance(row: Row, side: int, syn: int, fin: int, rst: int, ahead: int, length: int) -> None:
@@ -394,150 +350,3 @@ def flip(row: Row) -> None:
     row[PARTIAL] = 0
     if len(row[HISTORY]) < HISTORY_BYTES:
         row[HISTORY] += b"^"
-
-
-# --- reassembly, by numbers alone --------------------------------------------------------
-
-
-def _clean(row: Row, side: int) -> bool:
-    state = row[side + STATE]
-    return bool(state == ESTABLISHED or (state == CLOSED_SIDE and row[side + PREV] == ESTABLISHED))
-
-
-def _gap(row: Row, side: int, length: int) -> None:
-    if _clean(row, ORIG) and _clean(row, RESP):
-        scaled(row, side, N_GAP, b"G")
-        row[MISSED] += length
-
-
-def _holes(row: Row, side: int) -> list[tuple[int, int]]:
-    """Return the pieces of a side above its first hole, in order, to be changed in place."""
-    if row[HOLES] is None:
-        row[HOLES] = ([], [])
-    pieces: list[tuple[int, int]] = row[HOLES][(side == ORIG) ^ row[LOW]]
-    return pieces
-
-
-def _deliver(row: Row, side: int) -> None:
-    """Deliver the pieces that now follow on."""
-    if row[HOLES] is None:
-        return
-    pieces = _holes(row, side)
-    done = 0
-    for start, end in pieces:
-        if start > row[REAS + side]:
-            break
-        row[REAS + side] = max(row[REAS + side], end)
-        done += 1
-    del pieces[:done]
-
-
-def _data(row: Row, side: int, start: int, length: int) -> None:
-    if row[side + SKIP]:
-        return
-    end = start + length
-    start = max(start, row[side + ACK], row[side + TRIM])
-    if end <= start:
-        return
-    row[side + HIGH] = max(row[side + HIGH], end)
-    delivered = row[side + REAS]
-    unacked = row[side + ACK] <= 1
-    if start <= delivered:
-        if end > delivered:
-            row[side + REAS] = end
-            _deliver(row, side)
-            if unacked and size(row, side) > UNACKED_BYTES:
-                row[side + TRIM] = max(row[side + TRIM], row[side + REAS])
-    else:
-        _hold(_holes(row, side), start, end)
-    if (
-        (unacked and row[side + HIGH] - row[side + REAS] > UNACKED_BYTES)
-        or (row[side + HIGH] - row[side + TRIM] > HELD_BYTES and _held(row, side) > HELD_BYTES)
-        or (row[HOLES] is not None and len(_holes(row, side)) > MAX_HOLES)
-    ):
-        row[side + SKIP] = 1
-        row[side + HIGH] = row[side + TRIM]
-        _holes(row, side).clear()
-
-
-def _held(row: Row, side: int) -> int:
-    """Return the bytes held: delivered but not acknowledged, and above a hole."""
-    pieces = _holes(row, side)
-    below: int = max(row[side + REAS] - row[side + TRIM], 0)
-    return below + sum(end - start for start, end in pieces)
-
-
-def _hold(pieces: list[tuple[int, int]], start: int, end: int) -> None:
-    """Add a piece, keeping the list sorted and its pieces apart."""
-    kept = []
-    for low, high in pieces:
-        if high < start or low > end:
-            kept.append((low, high))
-        else:
-            start, end = min(start, low), max(end, high)
-    kept.append((start, end))
-    kept.sort()
-    pieces[:] = kept
-
-
-def _acknowledged(row: Row, side: int, acked: int) -> None:
-    """The other side acknowledged data of this side up to a number."""
-    if row[side + FIN] and acked >= row[side + FINSEQ]:
-        acked = row[side + FINSEQ] - 1
-    if acked <= row[side + TRIM]:
-        return
-    if acked > row[side + REAS]:
-        _missed(row, side, acked)
-    row[side + TRIM] = acked
-    _deliver(row, side)
-    _check_eof(row, side)
-
-
-def _missed(row: Row, side: int, acked: int) -> None:
-    if acked <= 2 and row[PARTIAL]:
-        return  # the made-up SYN, or a keep-alive that was the first packet seen
-    if not row[side + SKIP]:
-        pieces = _holes(row, side) if row[HOLES] is not None else []
-        while pieces and pieces[0][0] < acked:
-            _gap(row, side, pieces[0][0] - row[side + REAS])
-            row[side + REAS] = pieces[0][0]
-            _deliver(row, side)
-        if acked > row[side + REAS]:
-            _gap(row, side, acked - row[side + REAS])
-    row[side + REAS] = max(row[side + REAS], acked)
-
-
-def _pending(row: Row, side: int) -> bool:
-    """Tell whether data of the side is missing before its end."""
-    if row[side + SKIP]:
-        return False
-    behind = row[side + SEQ] - row[side + REAS]
-    if behind < 0:
-        return False
-    if behind > 1:
-        return True
-    peer = other(side)
-    return bool(row[side + STATE] != RESET and row[peer + HIGH] > row[peer + TRIM])
-
-
-def _check_eof(row: Row, side: int) -> None:
-    if row[side + EOF] or not (row[side + FIN] or row[side + STATE] in (CLOSED_SIDE, RESET)):
-        return
-    if not _pending(row, side):
-        row[side + EOF] = 1
-        if row[DEFER]:
-            _close(row, side)
-            row[DEFER] = 0
-
-
-def _close(row: Row, side: int) -> None:
-    if _pending(row, side):
-        row[DEFER] = 1
-        return
-    row[DEFER] = 0
-    if row[side + CLOSED]:
-        return
-    row[side + CLOSED] = 1
-    peer = other(side)
-    if row[side + STATE] == RESET or row[peer + CLOSED] or row[peer + STATE] == INACTIVE:
-        row[CLOSING] = row[SEEN]

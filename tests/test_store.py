@@ -682,11 +682,14 @@ def test_the_group_reads_and_leaves_commands_without_writing_the_folder(running:
         folder.mkdir(mode=0o750)
         os.chown(folder, daemon, group)
         db = folder / "guardian.db"
+        held: list[Store] = []
 
         def write() -> None:
             store = Store(db, drop_box=True)
             step(store, events=[IncidentEvent("opened", incident())])
-            if not running:  # else -wal and -shm stay, as a running daemon has them
+            if running:  # -wal and -shm stay, as a running daemon has them
+                held.append(store)
+            else:
                 store.close(NOW)
 
         def read() -> str:

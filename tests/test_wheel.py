@@ -1,0 +1,127 @@
+"""The wheel: all of the package and nothing else, and it works where no checkout is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from guardian import bundle
+from tests.conftest import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+PACKED = ("guardian", "trainer", "models", "systemd")
+
+
+def run(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("GUARDIAN_", "PYTHON"))}
+    return subprocess.run(
+        list(map(str, words)), capture_output=True, text=True, check=False, timeout=200,
+        cwd="/", env=clean | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"} | environment,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel from a copy: an old build/ in the checkout would add what is long gone."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
+    for name in PACKED:
+        nothing_made = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(ROOT / name, source / name, ignore=nothing_made)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    done = run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", out, source)
+    assert done.returncode == 0, done.stderr
+    (built,) = out.glob("guardian_home-*-py3-none-any.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the wheel installed; what it depends on comes from this Python."""
+    target = tmp_path_factory.mktemp("installed")
+    done = run(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", target, wheel)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+def guardian(installed: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the installed command; its folder comes before the checkout."""
+    return run(
+        sys.executable, "-W", "error", installed / "bin" / "guardian", *words,
+        PYTHONPATH=str(installed),
+    )  # fmt: skip
+
+
+def test_it_holds_the_package_the_bundle_and_the_unit_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as file:
+        names = {name for name in file.namelist() if ".dist-info/" not in name}
+    expected = {
+        str(path.relative_to(ROOT))
+        for package in ("guardian", "trainer")
+        for path in (ROOT / package).rglob("*.py")
+    }
+    expected |= {"guardian/py.typed", "guardian/systemd/guardian.service"}
+    files = bundle.load(bundle.default_path()).manifest["files"]
+    expected |= {f"guardian/models/default/{name}" for name in (*files, bundle.MANIFEST)}
+    assert names == expected
+
+
+def test_it_names_its_licence_and_no_workstation_library_but_as_an_extra(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as file:
+        (name,) = (n for n in file.namelist() if n.endswith("/METADATA"))
+        metadata = file.read(name).decode()
+        assert any(n.endswith("/licenses/LICENSE") for n in file.namelist())
+    assert "License-Expression: Apache-2.0" in metadata
+    needs = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: ")]
+    always = " ".join(line for line in needs if "extra ==" not in line)
+    assert "numpy" in always
+    for heavy in ("tensorflow", "pandas", "scikit-learn", "matplotlib", "pytest"):
+        assert heavy not in always
+
+
+def test_it_imports_from_where_it_was_installed(installed: Path) -> None:
+    program = "import guardian.bundle as b, trainer; print(b.__file__, b.default_path())"
+    done = run(sys.executable, "-c", program, PYTHONPATH=str(installed))
+    assert done.stdout.split() == [
+        str(installed / "guardian" / "bundle.py"),
+        str(installed / "guardian" / "models" / "default"),
+    ]
+
+
+def test_the_demo_works_from_it(installed: Path) -> None:
+    assert "Watch the network" in guardian(installed, "--help").stdout
+    done = guardian(installed, "demo")
+    assert done.returncode == 0, done.stderr
+    assert "Right: hall-camera alone is infected" in done.stdout
+
+
+def test_check_finds_the_bundle_that_came_with_it(installed: Path, tmp_path: Path) -> None:
+    config = tmp_path / "guardian.toml"
+    config.write_text(
+        f'[capture]\ninterface = "lo"\n[store]\npath = "{tmp_path / "guardian.db"}"\n',
+        encoding="utf-8",
+    )
+    done = guardian(installed, "check", "--quick", "-c", str(config))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "golden outputs agree" in done.stdout
+
+
+def test_train_says_what_is_missing(installed: Path, tmp_path: Path) -> None:
+    # A Python without the workstation's packages: theirs are hidden, not the gateway's.
+    (tmp_path / "tensorflow.py").write_text(
+        "raise ModuleNotFoundError('no', name='tensorflow')\n", encoding="ascii"
+    )
+    done = run(
+        sys.executable, installed / "bin" / "guardian", "train", "-o", tmp_path / "out",
+        PYTHONPATH=f"{tmp_path}:{installed}",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'guardian-home[train]'" in done.stderr

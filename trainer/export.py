@@ -30,7 +30,7 @@ BATCH = 32
 THREAT_SHARE = 0.002
 ANOMALY_SHARE = 0.001
 """Shares of held-out benign sequences that may reach the thresholds. An incident asks for several
-over the line; at half the share for threat, half of the beacons would be lost (on held-out rows)."""
+over the line; at half the share for threat, half of the held-out beacons' calls would be lost."""
 LEAST_THREAT = 0.5
 """The classifier never speaks below this, however clean the benign captures were."""
 MOST_LOST_AUC = 0.005

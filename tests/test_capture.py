@@ -297,7 +297,7 @@ def test_memory_stays_a_few_blocks(tmp_path: Path) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert packets == 80_000
-    assert peak < 4 * feed.BLOCK_BYTES
+    assert peak < 5 * feed.BLOCK_BYTES  # four and the buffers of gzip, which grew in 3.13
 
 
 # --- standard input --------------------------------------------------------------

@@ -118,9 +118,9 @@ def incident(db: Database, prefix: str) -> Row:
     """
     found = list(
         db.query(
-            "SELECT * FROM incidents WHERE substr(id, 1, length(?1)) = ?1 "
-            "ORDER BY id <> ?1, updated DESC LIMIT 6",
-            (prefix,),
+            "SELECT * FROM incidents WHERE substr(id, 1, length(:prefix)) = :prefix "
+            "ORDER BY id <> :prefix, updated DESC LIMIT 6",
+            {"prefix": prefix},
         )
     )
     if not found or not prefix:

@@ -200,7 +200,11 @@ class IncidentTable:
 
     def _evidence(self, device: str, home: Home, row: Row, line: float, young: bool) -> bool:
         """Take a row over the line: it joins an open incident (true) or adds to the suspicion."""
-        known = self._running(device, row.label) or self._of_peer(device, row)
+        known = self._running(device, row.label)
+        if known is None:
+            known = self._of_peer(device, row)
+            if known is not None and home.turned(row.peer, row.label):
+                known = None
         if known is not None:
             known.model_rows += 1
             if known.counter and known.model_rows >= self.settings.evidence.open_rows:

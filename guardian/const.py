@@ -136,3 +136,7 @@ HOST_BYTES = 64
 ROWS_PER_CHUNK = 4_096
 """Slices that go through features, sequences and models together: the sequences of a chunk take
 about 12 MB, so a flood's half a million slices in one step do not take a gigabyte."""
+
+MAX_TURNS = 64
+"""Peers of a device whose class is followed while an incident has them: an attack that turns into
+another is against few; those of a scan come once each and push each other out."""

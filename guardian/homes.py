@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from guardian.const import MAX_JUDGED, NS, SETTLED_S
+from guardian.const import MAX_JUDGED, MAX_TURNS, NS, SETTLED_S
 from guardian.evidence import EvidenceSettings
 from guardian.habits import Habits
+from guardian.routers import Address
 from guardian.suspicion import Suspicion
+
+TURN_ROWS = 12
+"""Rows of another class after which a peer's incident no longer takes them: the length of a
+sequence, within which a model still sees what went before."""
 
 _HOUR_NS = 3_600 * NS
 
@@ -25,6 +30,17 @@ class Home:
     highest: float = 0.0
     before: float = 0.0
     """Highest threat of the current hour and of the one before."""
+    turns: OrderedDict[Address, tuple[str, int]] = field(default_factory=OrderedDict)
+    """By peer with an open incident: another class than its cause, and how often in a row."""
+
+    def turned(self, peer: Address, label: str) -> bool:
+        """Tell whether what is done to a peer has become another thing: TURN_ROWS in a row."""
+        last, run = self.turns.pop(peer, (label, 0))
+        run = run + 1 if last == label else 1
+        self.turns[peer] = (label, run)
+        if len(self.turns) > MAX_TURNS:
+            self.turns.popitem(last=False)
+        return run >= TURN_ROWS
 
     def rate(self, threat: float, told: int) -> None:
         """Take note of a threat."""

@@ -216,6 +216,19 @@ def test_a_label_that_flickers_makes_no_second_incident() -> None:
     assert len(opened(run(incident_table(), rows))) == 1
 
 
+def test_what_turns_into_another_thing_for_good_is_another_incident() -> None:
+    """Password guessing, then a beacon to the same machine; the first rows look like the old."""
+    guessing = [replace(s, peer="185.9.9.9", cause="brute-force") for s in scan(0.0, 40)]
+    calls = [
+        replace(s, cause="brute-force" if k < 6 else "c2")
+        for k, s in enumerate(beacon(60.0, 40, every=20.0))
+    ]
+    events = run(incident_table(), mixed(guessing, calls), until=1_000.0)
+    assert changes(opened(events)) == [("opened", "brute-force"), ("opened", "c2")]
+    second = next(e.incident for e in reversed(events) if e.incident.cause == "c2")
+    assert second.count >= 20
+
+
 def test_what_a_device_does_to_one_machine_is_one_incident() -> None:
     """A scan of one machine's ports, of which every connection looks like something else."""
     rows = [

@@ -171,23 +171,25 @@ def test_a_port_scan_is_told_within_ten_seconds_and_records_equal_tcpdumps(site:
     online = [p for _, topic, p, _ in messages(heard) if topic.endswith("/status")]
     assert online[-1] == "offline"
 
-    live, seen = records(site.db, start), witnessed(site.folder / "witness.pcap", start)
+    live, seen = records(site.db), records(witnessed(site.folder / "witness.pcap"))
+    # What began before both listened (neighbour discovery goes on and on) has two beginnings.
+    before = {row[1:6] for row in (*live, *seen) if row[0] < start}
+    live, seen = ([row for row in rows if row[1:6] not in before] for rows in (live, seen))
     assert len(live) > 400
     assert [row[1:] for row in live] == [row[1:] for row in seen]
     # Each sensor reads the clock for itself where a packet carries no stamp of its own.
     assert max(abs(a[0] - b[0]) for a, b in zip(live, seen, strict=True)) < 1_000_000
 
 
-def records(db_path: Path, start: int) -> list[tuple[Any, ...]]:
+def records(db_path: Path) -> list[tuple[Any, ...]]:
     with sqlite3.connect(f"file:{db_path}?mode=ro", uri=True) as db:
-        columns = ", ".join(COMPARED)
-        rows = db.execute(f"SELECT {columns} FROM connections WHERE ts >= ?", (start,)).fetchall()
+        rows = db.execute(f"SELECT {', '.join(COMPARED)} FROM connections").fetchall()
     db.close()
     return sorted(rows, key=lambda row: repr(row[1:]))
 
 
-def witnessed(pcap: Path, start: int) -> list[tuple[Any, ...]]:
-    """Return the same columns of the witness, written by replay into a database of its own."""
+def witnessed(pcap: Path) -> Path:
+    """Replay the witness's capture into a database of its own; return its path."""
     other = pcap.with_suffix(".db")
     subprocess.run(
         [
@@ -196,4 +198,4 @@ def witnessed(pcap: Path, start: int) -> list[tuple[Any, ...]]:
         ],
         check=True, capture_output=True, cwd=ROOT,
     )  # fmt: skip
-    return records(other, start)
+    return other

@@ -17,7 +17,8 @@ def text(parts: Parts) -> str:
     return f"""# Bundle {parts.name} {parts.version}
 
 Two models that read the last {parts.window} slices of a device ({len(parts.features)} features
-each): an LSTM autoencoder (50-20-20-50, benign traffic alone) and an LSTM classifier (64-32).
+each): an LSTM autoencoder (50-20-20-50, benign traffic alone) and the classifier
+`{about["recipe"]["classifier"]}` of trainer/models.py.
 Shipped as {parts.form}, batch {parts.batch}, builtin TFLite operations only.
 
 ## What it learned from
@@ -31,10 +32,12 @@ Shipped as {parts.form}, batch {parts.batch}, builtin TFLite operations only.
 Seed {about["seed"]}. The simulator's demo and test homes were never used.
 
 ## Thresholds
-threat {parts.threat_threshold:.4f}, reconstruction error {parts.error_threshold:.4f};
+Threat {parts.threat_threshold:.4f}, reconstruction error {parts.error_threshold:.4f};
 calibrated on {parts.calibrated_on}.
 
 {lines}
+
+Benign rows of a device that is itself attacking others are left out of this table.
 
 ## int8 beside float, on the held-out rows
 {
@@ -68,6 +71,9 @@ calibrated on {parts.calibrated_on}.
   learned and survived quantization, not how well they find malware never seen. For that see the
   table by capture left out in the README.
 * Few real homes taught it. A new kind of device, its set-up or a large update may look strange.
+* Set-ups of new devices reach the threat line most (README: IoT SENTINEL), and so would a device
+  that calls a dead server all day: to a counter of packets that is a bot without its master.
+* Attacks that look like ordinary use (equal HTTPS calls, password guessing over MQTT) are missed.
 * The autoencoder is a second opinion and an explanation; alone it is a weak detector.
 """
 

@@ -83,8 +83,8 @@ class _Guest:
 def prepare(data: Path | None, inputs: list[Path], recipe: Recipe, echo: Echo) -> Material:
     """Return the material of a recipe; `inputs` are the user's own captures and logs.
 
-    An input without labels is taken for quiet days: its last third calibrates. Raises InputError
-    for what cannot be read.
+    An input without labels is taken for quiet days; the last third of quiet days calibrates.
+    Raises InputError for what cannot be read.
     """
     builder = _Builder(recipe, echo)
     if data is not None:
@@ -126,8 +126,8 @@ class _Builder:
     def own(self, path: Path) -> None:
         """Take an input of the user's."""
         stream = read(path)
-        quiet = bool((stream.label < 0).all())
-        if quiet:
+        quiet = bool((stream.label <= 0).all())
+        if bool((stream.label < 0).all()):
             stream = replace(stream, label=np.zeros(len(stream), dtype=np.int8))
             self._echo(f"{path.name} has no labels: taken for quiet days, all of it benign")
         late = np.arange(len(stream)) >= len(stream) * 2 // 3

@@ -8,8 +8,9 @@ import numpy as np
 
 from guardian.tables import I64, U8, Array, Frames
 
-ALIVE, ARP, MALFORMED = 0, 1, 2
-"""Still on its way to a packet row; an ARP row; its headers contradict themselves."""
+ALIVE, ARP, MALFORMED, SPLIT = 0, 1, 2, 3
+"""Still on its way to a packet row; an ARP row; its headers contradict themselves; an 802.11
+frame of several packets, each of which is looked at for itself."""
 
 KINDS = (
     "cut short",
@@ -21,14 +22,20 @@ KINDS = (
     "mpls",
     "arp",
     "ip fragment",
+    "ppp",
+    "802.11",
+    "802.11 protected",
 )
 """Why a frame is not understood: all names there are in Decoded.not_understood.
 
-cut short: the snap length cuts a header; arp: ARP of other kinds than IPv4 over Ethernet.
+cut short: the snap length cuts a header; arp: ARP of other kinds than IPv4 over Ethernet; pppoe:
+its discovery; ppp: PPP's own control; mpls: what lies under the labels is not known; 802.11:
+management, control and frames without data; 802.11 protected: encrypted.
 """
-CUT_SHORT, LINK_TYPE, LLC, ETHERTYPE, EAPOL, PPPOE, MPLS, OTHER_ARP, FRAGMENT = range(
-    3, 3 + len(KINDS)
-)
+(
+    CUT_SHORT, LINK_TYPE, LLC, ETHERTYPE, EAPOL, PPPOE, MPLS, OTHER_ARP, FRAGMENT, PPP, WIFI,
+    PROTECTED,
+) = range(4, 4 + len(KINDS))  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,10 @@ from guardian.tables import I64, U8, U64, Array, Bool, Table, col
 MAX_EXTENSIONS = 8
 """IPv6 extension headers walked in one packet; RFC 8200 knows at most seven in sequence."""
 
+LARGEST = 40 + 0xFFFF
+"""Bytes of an IPv6 datagram whose length the header can tell."""
+
+TCP = 6
 HOP_BY_HOP, ROUTING, FRAGMENT_HEADER, AUTHENTICATION, NOTHING, OPTIONS = 0, 43, 44, 51, 59, 60
 
 _IS_EXTENSION = np.zeros(256, dtype=np.bool_)
@@ -113,8 +117,9 @@ def _ip6(batch: Batch, links: Links, judge: Bool) -> Datagrams:
     payload = (first >> 16 & 0xFFFF).astype(np.int64)
     proto = (first >> 8 & 0xFF).astype(np.uint8)
     room = batch.wire_end[rows] - net
-    # A payload length of zero is a jumbogram or a super-frame.
-    length = np.where((payload == 0) & (proto != NOTHING), room, payload + 40)
+    # A payload length of zero may stand for a super-frame of TCP, or for a jumbogram.
+    super_frame = (payload == 0) & ((proto == TCP) | (room > LARGEST))
+    length = np.where(super_frame, room, payload + 40)
     batch.give_up(rows[(first >> 60 != 6) | (length > room)], MALFORMED)
     end = net + length
     body = net + 40

@@ -20,7 +20,7 @@ from guardian.tables import Decoded, Frames
 from tests import wire
 from tests.twins import decode as twin
 
-LINKS = (1, 0, 108, 12, 14, 101, 113, 228, 229, 276, 105)
+LINKS = (1, 0, 108, 12, 14, 101, 113, 228, 229, 276, 105, 127, 9, 50, 51, 104, 239, 147)
 COLUMNS = (
     "ts", "frame", "src_mac", "dst_mac", "src", "dst", "v6", "proto", "sport", "dport", "ip_len",
     "payload_len", "payload_start", "payload_cap", "flags", "seq", "ack", "window", "bad_csum",
@@ -113,17 +113,41 @@ def some_frame(chance: Random, link: int) -> bytes:
         body, kind = wire.arp(chance.randrange(4)), 0x0806
     if chance.random() < 0.1:
         kind = chance.choice([0x888E, 0x8864, 0x8847, 0x1234, 60, 4])
-    if chance.random() < 0.2:
-        for _ in range(chance.choice([1, 2, 4, 5])):
-            body = struct.pack(">HH", 3, kind) + body
-            kind = chance.choice([0x8100, 0x88A8])
+    if chance.random() < 0.4:
+        for _ in range(chance.choice([1, 1, 2, 4, 9])):
+            body, kind = some_layer(chance, body, kind)
     if chance.random() < 0.1:
         body = b"\xaa\xaa\x03\0\0\0" + struct.pack(">H", kind) + body
         kind = len(body)
     return damage(chance, some_link(chance, link, body, kind))
 
 
-def some_link(chance: Random, link: int, body: bytes, kind: int) -> bytes:
+def some_layer(  # noqa: PLR0911
+    chance: Random, body: bytes, kind: int
+) -> tuple[bytes, int]:
+    """Put a header around a packet; return it and the ethertype it goes by."""
+    layer = chance.randrange(8)
+    if layer == 0:
+        return b"\1\2\3\4" + struct.pack(">H", kind) + body, 0x8926
+    if layer == 1:
+        return b"\3\4" + wire.ether(body, kind), 0x8903
+    if layer == 2:
+        return b"\0\1\2\3" + wire.ether(body, kind), 0x88E7
+    if layer == 3:
+        word = b"" if kind in (0x0800, 0x86DD) else bytes(4)
+        inner = body if not word else wire.ether(body, kind)
+        labels = b"\0\1\0\5" * chance.choice([0, 0, 1, 2, 9])
+        return labels + b"\0\1\1\5" + word + inner, chance.choice([0x8847, 0x8848])
+    if layer == 4:
+        return wire.pppoe(wire.ppp(body, kind)), 0x8864
+    if layer == 5:
+        return wire.wifi(body, kind, *(chance.randrange(n) for n in (4, 2, 2))), 0x8240
+    return struct.pack(">HH", 3, kind) + body, chance.choice([0x8100, 0x88A8, 0x9100])
+
+
+def some_link(  # noqa: PLR0911
+    chance: Random, link: int, body: bytes, kind: int
+) -> bytes:
     if link == 1:
         return wire.ether(body, kind) + bytes(chance.choice([0, 0, 6]))
     if link == 113:
@@ -133,6 +157,25 @@ def some_link(chance: Random, link: int, body: bytes, kind: int) -> bytes:
     if link in (0, 108):
         family = chance.choice([2, 2, 24, 28, 30, 10, 7])
         return struct.pack(chance.choice("<>") + "I", family) + body
+    if link in (9, 50):
+        return wire.ppp(body, kind, framed=chance.random() < 0.5)
+    if link == 51:
+        return wire.pppoe(wire.ppp(body, kind))
+    if link == 104:
+        return b"\x0f\0" + struct.pack(">H", kind) + body
+    if link in (105, 127):
+        tap = bytes([0, 0, 12, 0]) + bytes(8) if link == 127 else b""
+        frame = wire.wifi(body, kind, *(chance.randrange(n) for n in (4, 2, 2)))
+        if chance.random() < 0.2:
+            frame = chance.choice([b"\x80\0", b"\x48\0", b"\x08\x41"]) + frame[2:]
+        return tap + frame
+    if link == 239:
+        fields = b"".join(
+            struct.pack("<HH", 4 + n, 1) + bytes(n + 3 & ~3)
+            for n in [chance.randrange(9)] * chance.choice([0, 1, 2, 40])
+        )
+        family = chance.choice([2, 2, 10, 3])
+        return bytes([family, 0, 0, 0]) + fields + struct.pack("<HH", 4 + len(body), 9) + body
     return body
 
 
@@ -250,6 +293,20 @@ def test_payload_start_points_into_the_buffer() -> None:
         (0, b"\0\0\0\2" + wire.ip4(wire.tcp(), 6)),
         (108, b"\0\0\0\2" + wire.ip4(wire.tcp(), 6)),
         (1, wire.ether(wire.ip4(wire.tcp(), 6, options=bytes(40)))),
+        (1, wire.ether(b"\0\5\x81\0" * 3 + b"\0\6\x08\0" + wire.ip4(wire.tcp(), 6), 0x8100)),
+        (1, wire.ether(wire.pppoe(b"\0\x21" + wire.ip4(wire.tcp(), 6)), 0x8864)),
+        (1, wire.ether(b"\0\1\0\x40\0\1\1\x40" + wire.ip4(wire.tcp(), 6), 0x8847)),
+        (1, wire.ether(b"\0\1\1\x40" + bytes(4) + wire.ether(wire.ip4(wire.tcp(), 6)), 0x8847)),
+        (1, wire.ether(b"\0\1" + wire.ether(wire.ip4(wire.tcp(), 6)), 0x8903)),
+        (1, wire.ether(b"\0\0\0\0\x08\0" + wire.ip4(wire.tcp(), 6), 0x8926)),
+        (1, wire.ether(b"\0\0\0\0" + wire.ether(wire.ip4(wire.tcp(), 6)), 0x88E7)),
+        (9, b"\0\x21" + wire.ip4(wire.tcp(), 6)),
+        (50, b"\xff\3\0\x21" + wire.ip4(wire.tcp(), 6)),
+        (51, wire.pppoe(b"\0\x21" + wire.ip4(wire.tcp(), 6))),
+        (104, b"\x0f\0\x08\0" + wire.ip4(wire.tcp(), 6)),
+        (105, wire.wifi(wire.ip4(wire.tcp(), 6))),
+        (127, b"\0\0\x0a\0" + bytes(6) + wire.wifi(wire.ip4(wire.tcp(), 6), 0x0800, 3, 1, 1)),
+        (239, b"\2\0\0\0\5\0\1\0a\0\0\0\xff\0\x09\0" + wire.ip4(wire.tcp(), 6)),
     ],
 )  # fmt: skip
 def test_one_packet_over_every_link(link: int, piece: bytes) -> None:
@@ -345,9 +402,12 @@ def test_checksums_are_judged_only_where_they_can_be() -> None:
         ("llc", wire.ether(b"\xaa\xaa\3\0\0", 5)),
         ("eapol", wire.ether(b"\1\0\0\0", 0x888E)),
         ("pppoe", wire.ether(bytes(20), 0x8864)),
-        ("mpls", wire.ether(bytes(20), 0x8847)),
+        ("pppoe", wire.ether(bytes(20), 0x8863)),
+        ("ppp", wire.ether(wire.pppoe(b"\xc0\x21" + bytes(9)), 0x8864)),
+        ("mpls", wire.ether(bytes(40), 0x8847)),
+        ("mpls", wire.ether(b"\0\1\1\x40\x50" + bytes(9), 0x8847)),
         ("ethertype", wire.ether(bytes(20), 0x88CC)),
-        ("ethertype", wire.ether(b"\0\1\x81\0" * 5 + wire.ip4(b"", 6), 0x8100)),
+        ("ethertype", wire.ether(b"\0\1\x81\0" * 9 + wire.ip4(b"", 6), 0x8100)),
         ("arp", wire.ether(b"\0\6" + wire.arp()[2:], 0x0806)),
         ("ip fragment", wire.ether(wire.ip4(bytes(16), 17, part=0x2000))),
         ("ip fragment", wire.ether(wire.ip4(bytes(16), 17, part=2))),
@@ -379,6 +439,20 @@ def test_kinds_of_what_is_not_understood(kind: str, piece: bytes) -> None:
 )
 def test_what_contradicts_itself_is_counted(piece: bytes) -> None:
     assert only(piece).malformed == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "control"),
+    [("802.11", b"\x80\0"), ("802.11", b"\x48\1"), ("802.11 protected", b"\x88\x41")],
+)
+def test_wireless_frames_without_readable_data(kind: str, control: bytes) -> None:
+    assert only(control + wire.wifi(wire.ip4(wire.tcp(), 6))[2:], 105).not_understood == {kind: 1}
+
+
+@pytest.mark.parametrize("ways", range(4))
+def test_who_sent_a_wireless_frame(ways: int) -> None:
+    p = only(wire.wifi(wire.ip4(wire.tcp(), 6), 0x0800, ways), 105).packets
+    assert (int(p.src_mac[0]), int(p.dst_mac[0])) == (0x020000000001, 0x020000000002)
 
 
 def test_arps() -> None:
@@ -435,6 +509,8 @@ def test_agrees_with_scapy_on_real_captures(data: Path) -> None:
             for i in np.nonzero(~p.v6)[0].tolist():
                 at = int(frames.start[p.frame[i]])
                 packet = Ether(frames.data[at : at + int(frames.caplen[p.frame[i]])].tobytes())
+                if IP not in packet:
+                    continue  # under layers that scapy does not know by default
                 ip = packet[IP]
                 assert text(*p.src[i].tolist()) == ip.src
                 assert text(*p.dst[i].tolist()) == ip.dst

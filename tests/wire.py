@@ -96,6 +96,29 @@ def arp(op: int = 1, src: bytes = A4, dst: bytes = B4) -> bytes:
     return struct.pack(">HHBBH", 1, 0x0800, 6, 4, op) + MAC_A + src + bytes(6) + dst
 
 
+def ppp(body: bytes, kind: int = 0x0800, *, framed: bool = False) -> bytes:
+    proto = {0x0800: 0x21, 0x86DD: 0x57, 0x8847: 0x281}.get(kind, 0xC021)
+    return b"\xff\3" * framed + struct.pack(">H", proto) + body
+
+
+def pppoe(body: bytes) -> bytes:
+    return struct.pack(">BBHH", 0x11, 0, 7, len(body)) + body
+
+
+def wifi(body: bytes, kind: int = 0x0800, ways: int = 1, qos: int = 0, more: int = 0) -> bytes:
+    """An 802.11 data frame; ways: 1 to, 2 from the distribution system; more: HT control too."""
+    station = b"\x02" + bytes(4) + b"\x09"
+    addresses = {
+        0: MAC_B + MAC_A + station,
+        1: station + MAC_A + MAC_B,
+        2: MAC_B + station + MAC_A,
+        3: station + station + MAC_B,
+    }[ways]
+    head = bytes([0x88 if qos else 0x08, ways | 0x80 * more]) + b"\0\0" + addresses + b"\0\0"
+    head += MAC_A * (ways == 3) + b"\0\0" * qos + bytes(4) * (qos and more)
+    return head + b"\xaa\xaa\3\0\0\0" + struct.pack(">H", kind) + body
+
+
 def cooked(body: bytes, kind: int = 0x0800) -> bytes:
     return struct.pack(">HHH8sH", 0, 1, 6, MAC_A, kind) + body
 

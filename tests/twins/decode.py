@@ -95,44 +95,153 @@ def one(link: int, frame: Frame, judge: bool) -> dict[str, Any]:
     return {"src_mac": src_mac, "dst_mac": dst_mac, **row}
 
 
-def below(link: int, frame: Frame) -> tuple[int, int, int]:
+def below(link: int, frame: Frame) -> tuple[int, int, int]:  # noqa: PLR0911
     """Take the link layer off; return ethertype and both MACs."""
     if link == 1:
         return ethernet(frame)
     if link in (113, 276):
         return cooked(link, frame)
-    if link in (12, 14, 101):
-        version = frame.peek("B")[0] >> 4
-        if version not in (4, 6):
+    if link in BEGINS:
+        return opened(frame, BEGINS[link])
+    if link == 127:
+        version, length = frame.peek("<BxH")
+        if version or length < 8:
             raise MalformedError
-        return (0x0800 if version == 4 else 0x86DD), 0, 0
-    if link in (228, 229):
-        return (0x0800 if link == 228 else 0x86DD), 0, 0
+        frame.need(frame.at + length)
+        frame.at += length
+        return opened(frame, WIFI)
+    if link == 104:
+        kind = frame.take(">HH")[1]
+        if kind < 0x600:
+            raise OtherError("ethertype")
+        return opened(frame, kind)
+    if link == 239:
+        return nflog(frame), 0, 0
     if link in (0, 108):
         return loopback(frame), 0, 0
     raise OtherError("link type")
 
 
-def ethernet(frame: Frame) -> tuple[int, int, int]:
-    dst, src, kind = frame.take(">6s6sH")
-    kind = untag(frame, kind)
-    if kind < 0x600:
-        snap = frame.data[frame.at : frame.at + 6] == b"\xaa\xaa\x03\0\0\0"
-        if not snap or len(frame.data) < frame.at + 8:
-            raise OtherError("llc")
-        kind = frame.take(">6sH")[1]
+ETHERNET, PPP, WIFI, ANY_IP, SUBFRAMES = "ethernet", "ppp", "802.11", "ip", 0xFFFE
+BEGINS: dict[int, Any] = {
+    9: PPP, 50: PPP, 51: 0x8864, 12: ANY_IP, 14: ANY_IP, 101: ANY_IP, 105: WIFI, 228: 0x0800,
+    229: 0x86DD,
+}  # fmt: skip
+"""What the frames of a link type begin with: an ethertype or a name."""
+
+
+def opened(  # noqa: PLR0912
+    frame: Frame, kind: Any, src: bytes = b"", dst: bytes = b""
+) -> tuple[Any, int, int]:
+    """Take off layer after layer, at most eight; return what is left and both MACs."""
+    for _ in range(8):
+        if kind in (0x8100, 0x88A8, 0x9100):
+            _, kind = frame.take(">HH")
+        elif kind == 0x8926:
+            _, kind = frame.take(">IH")
+        elif kind in (0x8903, 0x88E7):
+            frame.take("H" if kind == 0x8903 else "I")
+            kind = ETHERNET
+        elif kind in (ETHERNET, 0x6558):
+            dst, src, kind = frame.take(">6s6sH")
+        elif kind in (PPP, 0x880B):
+            kind = ppp(frame)
+        elif kind in (WIFI, 0x8240):
+            kind, src, dst = wifi(frame)
+        elif kind == 0x8864:
+            first, _, _ = frame.take(">HHH")
+            if first != 0x1100:
+                raise OtherError("pppoe")
+            kind = PPP
+        elif kind in (0x8847, 0x8848):
+            kind = mpls(frame, kind)
+        elif kind in (ANY_IP, 0xFFFF):
+            version = frame.peek("B")[0] >> 4
+            if version not in (4, 6):
+                raise MalformedError
+            kind = 0x0800 if version == 4 else 0x86DD
+        elif isinstance(kind, int) and kind < 0x600:
+            snap = frame.data[frame.at : frame.at + 6] == b"\xaa\xaa\x03\0\0\0"
+            if not snap or len(frame.data) < frame.at + 8:
+                raise OtherError("llc")
+            kind = frame.take(">6sH")[1]
+        else:
+            break
     return kind, int.from_bytes(src, "big"), int.from_bytes(dst, "big")
 
 
-def cooked(link: int, frame: Frame) -> tuple[int, int, int]:
+def ppp(frame: Frame) -> int:
+    (proto,) = frame.take(">H")
+    if proto == 0xFF03:
+        (proto,) = frame.take(">H")
+    known = {0x21: 0x0800, 0x57: 0x86DD, 0x281: 0x8847, 0x283: 0x8847}
+    if proto not in known:
+        raise OtherError("ppp")
+    return known[proto]
+
+
+def mpls(frame: Frame, kind: int) -> Any:
+    """Take one label off."""
+    if not frame.take(">HBB")[1] & 1:
+        return kind
+    version = frame.peek("B")[0] >> 4
+    if version == 0:
+        frame.take("I")
+        return ETHERNET
+    if version not in (4, 6):
+        raise OtherError("mpls")
+    return 0x0800 if version == 4 else 0x86DD
+
+
+def wifi(frame: Frame) -> tuple[Any, bytes, bytes]:
+    control, flags = frame.peek("BB")
+    if control & 0x0C != 0x08 or control & 0x40:
+        raise OtherError("802.11")
+    if flags & 0x40:
+        raise OtherError("802.11 protected")
+    qos, four = bool(control & 0x80), flags & 3 == 3
+    size = 24 + 6 * four + 2 * qos + 4 * (qos and bool(flags & 0x80))
+    frame.need(frame.at + size)
+    head = frame.data[frame.at : frame.at + size]
+    frame.at += size
+    dst = head[16:22] if flags & 1 else head[4:10]
+    src = head[10:16]
+    if flags & 2:
+        src = head[24:30] if four else head[16:22]
+    several = qos and head[30 if four else 24] & 0x80
+    return SUBFRAMES if several else 4, src, dst
+
+
+def nflog(frame: Frame) -> int:
+    (family,) = frame.take("B3x")
+    for _ in range(32):
+        size, kind = frame.peek("<HH")
+        if size < 4:
+            raise MalformedError
+        if kind == 9:
+            frame.at += 4
+            break
+        frame.at += (size + 3) // 4 * 4
+    else:
+        raise OtherError("ethertype")
+    if family not in (2, 10):
+        raise OtherError("ethertype")
+    return 0x0800 if family == 2 else 0x86DD
+
+
+def ethernet(frame: Frame) -> tuple[Any, int, int]:
+    dst, src, kind = frame.take(">6s6sH")
+    return opened(frame, kind, src, dst)
+
+
+def cooked(link: int, frame: Frame) -> tuple[Any, int, int]:
     if link == 113:
         _, _, length, address, kind = frame.take(">HHH8sH")
     else:
         kind, _, _, _, _, length, address = frame.take(">HHIHBB8s")
-    kind = untag(frame, kind)
     if kind < 0x600:
         raise OtherError("llc")
-    return kind, int.from_bytes(address[:6], "big") if length == 6 else 0, 0
+    return opened(frame, kind, address[:6] if length == 6 else b"")
 
 
 def loopback(frame: Frame) -> int:
@@ -144,13 +253,6 @@ def loopback(frame: Frame) -> int:
     if family in (10, 24, 28, 30):
         return 0x86DD
     raise OtherError("ethertype")
-
-
-def untag(frame: Frame, kind: int) -> int:
-    for _ in range(4):
-        if kind in (0x8100, 0x88A8, 0x9100):
-            _, kind = frame.take(">HH")
-    return kind
 
 
 def arp(frame: Frame) -> dict[str, Any]:
@@ -196,7 +298,9 @@ def ip6(frame: Frame, judge: bool) -> dict[str, Any]:
     net = frame.at
     first, payload, proto, _, src, dst = frame.take(">IHBB16s16s")
     room = max(frame.wirelen, len(frame.data)) - net
-    length = payload + 40 if payload or proto == 59 else room
+    length = payload + 40
+    if not payload and (proto == 6 or room > 65_575):
+        length = room
     if first >> 28 != 6 or length > room:
         raise MalformedError
     end = net + length

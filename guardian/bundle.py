@@ -203,7 +203,7 @@ def _build(
 def _verify(folder: Path, listed: Mapping[str, str]) -> dict[str, bytes]:
     """Return the content of every listed file; its sha256 must be the one in the manifest."""
     files = {}
-    for name, wanted in listed.items():
+    for name, wanted in dict(listed).items():
         if Path(name).name != name or name in ("", ".", ".."):
             raise ValueError(f"{name!r} is no plain file name")
         content = _read(folder / name)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from guardian import __version__
 from guardian.errors import ConfigError, GuardianError
-from guardian.usercli import USER_COMMANDS
+from guardian.tell import harmless
+from guardian.usercli import USER_COMMANDS, database
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 INPUT = click.argument("input_path", metavar="INPUT", type=click.Path(path_type=Path))
@@ -101,18 +102,23 @@ def replay(
 )
 @CONFIG
 @LAN
+@BUNDLE
 @CHECKSUMS
 def conns(
     input_path: Path,
     form: str,
     config: Path | None,
     lan: tuple[str, ...],
+    bundle: Path | None,
     ignore_checksums: bool | None,
 ) -> None:
-    """Print connection records, as Zeek's conn.log has them; `none` only counts."""
+    """Print connection records, as Zeek's conn.log has them; `none` only counts.
+
+    No model is asked: --bundle is taken, as by all commands that read INPUT, and not loaded.
+    """
     from guardian.listing import conns as work
 
-    work(input_path, settings_of(config, lan, None, ignore_checksums), form)
+    work(input_path, settings_of(config, lan, bundle, ignore_checksums), form)
 
 
 @cli.command()
@@ -177,15 +183,24 @@ def check(config: Path | None, interface: str | None, quick: bool) -> None:
 
 
 @cli.command()
-@click.argument("what", type=click.Choice(["incidents", "connections"]))
-@click.option("--db", type=click.Path(path_type=Path), help="The database.")
-@click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv")
+@click.argument("what", type=click.Choice(["incidents", "connections"]), default="incidents")
+@click.option("--db", type=click.Path(path_type=Path), help="The database (default: the daemon's).")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "json", "parquet", "zeek"]),
+    default="csv",
+    show_default=True,
+    help="Parquet and Zeek are not written yet.",
+)
 @CONFIG
 def dump(what: str, db: Path | None, form: str, config: Path | None) -> None:
-    """Write incidents or connections for other tools."""
+    """Write incidents (the default) or connections for other tools."""
     from guardian.listing import dump as work
 
-    work(what, db or Path(settings_of(config).store.path), form)
+    if db is None and config is not None:
+        db = Path(settings_of(config).store.path)
+    work(what, database(db), form)
 
 
 @cli.command()
@@ -263,23 +278,40 @@ def workstation() -> Any:
 
 def main() -> None:
     """Run the command line: 0 done, 1 failed with a sentence on stderr, 2 usage."""
+    if sys.stdout is None:  # started with `>&-`: there is nobody to tell
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     try:
         cli(standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except click.Abort:
-        sys.exit(130)
+        fail("interrupted: what was written until then is kept")
     except ConfigError as error:
-        click.echo(f"guardian: settings: {error}", err=True)
-        sys.exit(1)
+        fail(f"settings: {error}")
     except GuardianError as error:
-        click.echo(f"guardian: {error}", err=True)
-        sys.exit(1)
+        fail(str(error))
     except BrokenPipeError:
         # The reader (head, less) has seen enough; keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        mute()
         sys.exit(0)
+    except OSError as error:
+        # A full disk, a folder that may not be written: the user's to mend, not ours to explain.
+        mute()
+        where = f" {error.filename}" if error.filename else " the result"
+        fail(f"cannot read or write{where}: {error.strerror or error}; check path, rights and room")
+
+
+def fail(text: str) -> NoReturn:
+    """End with 1 and one line on stderr, whatever a file's name holds."""
+    click.echo(f"guardian: {harmless(text)}", err=True)
+    sys.exit(1)
+
+
+def mute() -> None:
+    """Let what still waits for stdout go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

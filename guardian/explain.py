@@ -154,11 +154,13 @@ def _flood(name: str, facts: Facts) -> str:
     answered = ""
     if facts.packets_in * 20 < facts.packets_out:
         answered = ", almost all unanswered"
-    whom = (
-        _place(facts, key)
-        if len(facts.peers) == 1
-        else f"{_number(facts, len(facts.peers))} addresses"
-    )
+    if len(facts.peers) > 1:
+        whom = f"{_number(facts, len(facts.peers))} addresses"
+    elif len(facts.keys) > 1:
+        whom = f"{addresses.text(*key[0])} {_ports(facts)}"
+    else:
+        whom = _place(facts, key)
+    whom = whom.removesuffix(",")
     return (
         f"{name} sent {facts.packets_out:,} packets to {whom}, up to {_rate(facts.rate())}"
         f"{answered}."
@@ -227,8 +229,14 @@ def _normal(cause: str, facts: Facts, habits: Habits, ruler: Ruler, own: F32 | N
     usual = ruler.usual if own is None else own
     high = float(usual[2, ruler.features.index(name)])
     who = "devices in quiet homes" if own is None else "this device"
-    amount = describe(name, high).removesuffix(" a second")
-    return f"Normal for {who}: {TEXTS[name]} up to {amount}."
+    seen = facts.best.x[ruler.features.index(name)] if facts.best is not None else high
+    if name == "packet_rate":
+        seen, high = facts.rate(), natural(name, high)
+        amount = f"sending up to {_rate(high)}"
+    else:
+        amount = f"{TEXTS[name]} up to {describe(name, high)}"
+    # What was seen and lies within the normal is no argument: then other things decided.
+    return f"Normal for {who}: {amount}." if seen > high else ""
 
 
 # --- features -----------------------------------------------------------------

@@ -16,11 +16,11 @@ from guardian.addresses import Lan, texts
 from guardian.config import Settings
 from guardian.connlog import guarded
 from guardian.conns import ConnTable
-from guardian.errors import InputError
+from guardian.errors import GuardianError, InputError
 from guardian.pipeline import Pipeline, Step
 from guardian.reading import reading
 from guardian.runtime import load_bundle, open_pipeline
-from guardian.source import is_log, read_log
+from guardian.source import is_log, read_log, warn
 from guardian.tables import CONN_STATES, PROTO_NAMES, Conns
 from guardian.verdicts import VERDICTS, Verdicts
 
@@ -106,11 +106,13 @@ def score(path: Path, settings: Settings, form: str) -> None:
         show(rows(pipeline, step, labels), form, with_label=labels is not None)
         if log.fault is not None:
             raise log.fault
+        warn(pipeline.counts)
         return
     fault: list[InputError] = []
     show(capture_rows(path, pipeline, fault), form, with_label=False)
     if fault:
         raise fault[0]
+    warn(pipeline.counts)
 
 
 def capture_rows(
@@ -175,6 +177,8 @@ def show(found: Iterable[dict[str, Any]], form: str, *, with_label: bool) -> Non
 
 def dump(what: str, db: Path, form: str) -> None:
     """Write all incidents or connections of a database, oldest first, for other tools."""
+    if form not in {"csv", "json"}:
+        raise GuardianError(f"dump does not write {form} yet: give --format csv or json")
     with reading(db) as tables:
         order = "opened, id" if what == "incidents" else "ts, uid"
         found = tables.query(f"SELECT * FROM {what} ORDER BY {order}")
@@ -182,9 +186,8 @@ def dump(what: str, db: Path, form: str) -> None:
             for row in found:
                 sys.stdout.write(json.dumps(row) + "\n")
             return
-        writer = None
+        names = [column.name for column in tables[what].columns]
+        writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+        writer.writeheader()
         for row in found:
-            if writer is None:
-                writer = csv.DictWriter(sys.stdout, list(row), lineterminator="\n")
-                writer.writeheader()
             writer.writerow({k: "" if v is None else guarded(str(v)) for k, v in row.items()})

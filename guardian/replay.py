@@ -18,7 +18,7 @@ from guardian.incidents import Incident
 from guardian.pipeline import Counts, Pipeline
 from guardian.record import Recorder
 from guardian.runtime import load_bundle, open_pipeline
-from guardian.source import steps
+from guardian.source import steps, warn
 from guardian.store import Store
 from guardian.usercli import print_alerts
 
@@ -26,18 +26,18 @@ from guardian.usercli import print_alerts
 def replay(inputs: Sequence[Path], settings: Settings, *, db: Path | None, as_json: bool) -> None:
     """Replay inputs in the order given and print what was found.
 
-    Raises InputError after printing where an input was damaged.
+    Raises InputError after printing where inputs were damaged; it names each.
     """
     begun = time.monotonic()
     pipeline = open_pipeline(settings, load_bundle(settings))
     incidents: dict[str, Incident] = {}
-    fault: InputError | None = None
+    faults: list[InputError] = []
     with ExitStack() as stack:
         recorder = None
         if db is not None:
             recorder = Recorder(stack.enter_context(Store(db)), pipeline)
         for path in inputs:
-            fault = run_input(path, pipeline, settings, incidents, recorder) or fault
+            faults += run_input(path, pipeline, settings, incidents, recorder)
         step = pipeline.finish()
         for event in step.events:
             incidents[event.incident.id] = event.incident
@@ -49,8 +49,9 @@ def replay(inputs: Sequence[Path], settings: Settings, *, db: Path | None, as_js
         click.echo(json.dumps(summary(pipeline.counts, pipeline, found, elapsed)))
     else:
         print_summary(pipeline.counts, pipeline, found, elapsed)
-    if fault is not None:
-        raise fault
+    if faults:
+        raise InputError("; ".join(map(str, faults)))
+    warn(pipeline.counts)
 
 
 def run_input(
@@ -59,8 +60,8 @@ def run_input(
     settings: Settings,
     incidents: dict[str, Incident],
     recorder: Recorder | None,
-) -> InputError | None:
-    """Run one input; return its fault, so that the next input and the end are still reached."""
+) -> list[InputError]:
+    """Run one input; return its faults, so that the next input and the end are still reached."""
     tell = progress if sys.stderr.isatty() else silent
     try:
         for step in steps(path, pipeline, Lan(settings.home.lan), tell):
@@ -69,8 +70,8 @@ def run_input(
             if recorder is not None:
                 recorder.add(step)
     except InputError as error:
-        return error
-    return None
+        return [error]
+    return []
 
 
 def silent(text: str) -> None:
@@ -110,19 +111,6 @@ def print_summary(
     others = ", ".join(f"{n:,} {kind}" for kind, n in sorted(counts.not_understood.items()))
     if others:
         click.echo(f"not IP, or not understood: {others}")
-    if counts.bad_checksums * 2 > counts.packets:
-        click.echo(
-            f"warning: {counts.bad_checksums:,} packets have wrong checksums and do not count; "
-            "where the capture was taken on a host that leaves them to its network card, give "
-            "--ignore-checksums",
-            err=True,
-        )
-    if counts.packets and not counts.sequences:
-        click.echo(
-            "warning: no device of the home was seen; where the LAN has public addresses, name it: "
-            "--lan CIDR",
-            err=True,
-        )
     if counts.malformed:
         click.echo(f"malformed: {counts.malformed:,}")
     if found:

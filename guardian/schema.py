@@ -262,11 +262,7 @@ def migrate(db: sqlite3.Connection, path: Path, migrations: Sequence[str] = MIGR
     is newer than this Guardian.
     """
     found = version(db)
-    if found > len(migrations):
-        raise StoreError(
-            f"{path} was written by a newer Guardian (tables of version {found}, this one knows "
-            f"{len(migrations)}): upgrade Guardian, or give another file with --db"
-        )
+    _refuse_newer(path, found, len(migrations))
     if 0 < found < len(migrations):
         copy = path.with_name(f"{path.name}.v{found}.bak")
         make_file(copy, FILE_MODE)
@@ -297,6 +293,8 @@ def must_exist(path: Path) -> None:
             f"there is no database at {path} yet: start the daemon (guardian run), "
             "or give a database with --db FILE"
         ) from error
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder: give the database in it with --db")
 
 
 def no_right(path: Path, what: str) -> StoreError:
@@ -332,9 +330,18 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return db
 
 
+def _refuse_newer(path: Path, found: int, known: int) -> None:
+    if found > known:
+        raise StoreError(
+            f"{path} was written by a newer Guardian (tables of version {found}, this one knows "
+            f"{known}): upgrade Guardian, or give another file with --db"
+        )
+
+
 def _check_version(db: sqlite3.Connection, path: Path) -> None:
     check_ours(db, path)
     found = version(db)
+    _refuse_newer(path, found, len(MIGRATIONS))
     if found != len(MIGRATIONS):
         raise StoreError(
             f"{path} has tables of version {found}, this Guardian reads {len(MIGRATIONS)}: "

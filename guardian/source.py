@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
 from guardian import capture, zeeklog
 from guardian.addresses import Lan
 from guardian.errors import InputError
-from guardian.pipeline import Pipeline, Step
+from guardian.pipeline import Counts, Pipeline, Step
 from guardian.tables import Conns
 
 PROGRESS_S = 2.0
 """Seconds before work counts as long, and between lines of progress."""
+JUDGED = 20
+"""Connections for one judged slice from which on the home is probably elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -82,3 +86,23 @@ def steps(
             rate = pipeline.counts.packets / (moment - begun)
             progress(f"{path.name}: {pipeline.counts.packets:,} packets, {rate:,.0f} a second")
             told = moment
+
+
+def warn(counts: Counts) -> None:
+    """Say on stderr where what was read could hardly be judged, and what to do."""
+    if counts.packets and counts.not_understood.get("link type", 0) == counts.packets:
+        what = "its link layer is not read: capture on an Ethernet interface or on `any`"
+    elif counts.bad_checksums * 2 > counts.packets:
+        what = (
+            f"{counts.bad_checksums:,} packets have wrong checksums and do not count; where the "
+            "capture was taken on a host that leaves them to its network card, give "
+            "--ignore-checksums"
+        )
+    elif counts.connections > JUDGED * counts.sequences:
+        what = (
+            "hardly a device of the home was seen; where the LAN has public addresses, name it: "
+            "--lan CIDR"
+        )
+    else:
+        return
+    click.echo(f"warning: {what}", err=True)

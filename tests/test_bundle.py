@@ -109,6 +109,8 @@ def test_other_features_are_refused_and_named(folder: Path) -> None:
         ({"models": {}}, "autoencoder"),
         ({"models": None}, "not describe"),
         ({"files": {"../x": "0"}}, "plain file name"),
+        ({"files": None}, "not describe"),
+        ({"files": "x"}, "not describe"),
     ],
 )
 def test_a_wrong_manifest_is_refused(folder: Path, changes: dict[str, Any], says: str) -> None:

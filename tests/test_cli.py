@@ -8,13 +8,16 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from guardian.simulate import SCENARIOS, labels_path, read_labels, simulate
+from guardian.store import Store
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow  # each test starts processes
@@ -161,6 +164,40 @@ def test_dump_writes_for_other_tools(home: Path, tmp_path: Path) -> None:
     assert {row["verdict"] for row in rows} <= {"", "benign", "anomaly", "attack"}
     lines = guardian("dump", "incidents", "--db", db, "--format", "json").stdout.splitlines()
     assert all(json.loads(line)["explanation"] for line in lines)
+    assert guardian("dump", "--db", db).stdout.count(b"\n") > len(lines)
+    for form in ("parquet", "zeek"):
+        said = sentence(guardian("dump", "connections", "--db", db, "--format", form))
+        assert f"does not write {form} yet" in said
+
+
+def test_an_empty_dump_still_has_its_columns(tmp_path: Path) -> None:
+    db = tmp_path / "guardian.db"
+    Store(db).close(0)
+    assert guardian("dump", "connections", "--db", db).stdout.startswith(b"id,uid,ts,device,")
+
+
+def test_all_that_read_an_input_take_the_same_options(home: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "guardian.toml"
+    settings.write_text("version = 1\n", encoding="utf-8")
+    for command in ("replay", "conns", "score"):
+        options = ("-c", settings, "--lan", "192.168.0.0/16", "--bundle", ROOT / "models/default")
+        assert guardian(command, home, *options).returncode == 0
+
+
+@pytest.mark.parametrize("command", ["replay", "score"])
+def test_what_could_hardly_be_judged_is_said_beside_the_result(
+    tmp_path: Path, command: str
+) -> None:
+    log = tmp_path / "conn.csv"
+    rows = (f"{100 + k},52.1.1.1,4000,34.1.1.{k},443,tcp\n" for k in range(30))
+    head = "ts,id.orig_h,id.orig_p,id.resp_h,id.resp_p,proto\n"
+    log.write_text(head + "".join(rows), encoding="ascii")
+    form = ("--json",) if command == "replay" else ()
+    assert guardian(command, log, *form, "--lan", "52.1.1.0/24").stderr == b""
+    done = guardian(command, log, *form)
+    assert done.returncode == 0
+    assert done.stderr.startswith(b"warning: hardly a device of the home was seen")
+    assert done.stderr.count(b"\n") == 1
 
 
 # --- bad input ---------------------------------------------------------------------------------
@@ -209,6 +246,40 @@ def test_one_bad_input_does_not_lose_the_others(home: Path, tmp_path: Path) -> N
     done = guardian("replay", empty, home, "--json")
     assert "empty" in sentence(done)
     assert json.loads(done.stdout)["packets"] > 1_000
+
+
+def test_each_bad_input_is_named_without_what_its_name_hides(home: Path, tmp_path: Path) -> None:
+    said = sentence(guardian("replay", tmp_path / "a", home, tmp_path / "b\x1b[31m\nc", "--json"))
+    assert "a does not exist" in said
+    assert "b [31m c does not exist" in said
+    assert "\x1b" not in said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("command", ["replay", "conns", "score"])
+def test_a_full_disk_is_one_sentence(home: Path, command: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "guardian.cli", command, str(home)],
+            stdout=full, stderr=subprocess.PIPE, check=False, cwd=ROOT,
+        )  # fmt: skip
+    assert "No space left" in sentence(done)
+
+
+def test_an_interrupted_replay_keeps_what_it_wrote(home: Path, tmp_path: Path) -> None:
+    db = tmp_path / "guardian.db"
+    busy = subprocess.Popen(
+        [sys.executable, "-m", "guardian.cli", "replay", "--db", str(db), *[str(home)] * 400],
+        stderr=subprocess.PIPE, cwd=ROOT,
+    )  # fmt: skip
+    while not db.exists() and busy.poll() is None:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    busy.send_signal(signal.SIGINT)
+    _, said = busy.communicate(timeout=60)
+    assert busy.returncode == 1
+    assert said.strip().startswith(b"guardian: interrupted")
+    assert guardian("dump", "connections", "--db", db).stdout.count(b"\n") > 100
 
 
 def test_broken_settings_name_the_line(home: Path, tmp_path: Path) -> None:

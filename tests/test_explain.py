@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -163,6 +164,23 @@ def test_a_flood_of_a_packet_a_minute_is_not_called_high() -> None:
     incident = run(incident_table(), rows, until=2_000.0)[-1].incident
     assert "up to 1 a minute" in incident.explanation
     assert incident.severity == "medium"
+
+
+def test_what_lies_within_the_normal_is_no_argument() -> None:
+    slow = [S(60.0 * k, 0.99, "flood", orig_pkts=1) for k in range(30)]
+    fast = [S(60.0 * k, 0.99, "flood", orig_pkts=60_000, duration=20.0) for k in range(30)]
+    said = [
+        run(incident_table(), rows, until=2_000.0)[-1].incident.explanation for rows in (slow, fast)
+    ]
+    assert "Normal" not in said[0]
+    assert "up to 3,000 a second" in said[1]
+    assert re.search(r"Normal for [a-z ]+: sending up to \d+ a (second|minute)\.$", said[1])
+
+
+def test_a_flood_of_many_ports_names_no_single_one() -> None:
+    rows = [S(1.0 * k, 0.99, "flood", peer="10.0.0.9", port=4_000 + k) for k in range(30)]
+    said = run(incident_table(), rows, until=300.0)[-1].incident.explanation
+    assert "packets to 10.0.0.9 on 30 ports, most on port 4000, up to" in said
 
 
 def test_a_beacon_is_told_with_its_period() -> None:

@@ -484,6 +484,9 @@ def test_paths_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as error:
         schema.open_reader(tmp_path / "none.db")
     sentence(error, "start the daemon", "--db")
+    with pytest.raises(StoreError) as error:
+        schema.open_reader(tmp_path)
+    sentence(error, "is a folder", "--db")
 
 
 # --- versions ------------------------------------------------------------------

@@ -67,15 +67,15 @@ def evaluate(
 ) -> dict[str, Any]:
     """Judge a bundle on the captures left out of its training; write report.md and .json to out.
 
-    Where the bundle's run lies in `bundle`.run, its float form stands beside. With
+    Where the bundle's run lies in `bundle`.run or in runs/, its float form stands beside. With
     `leave_one_out` the recipe is trained again without each network that teaches, and judged on
     it. `incidents` counts what the gateway would open on a capture. Returns the report.
     """
     folder = bundle or default_path()
-    run = folder.with_name(f"{folder.name}.run")
     others = {}
-    if (run / "run.json").exists():
-        others[" float"] = judged_forms(runs.load(run), echo)[0]["float32"]
+    for run in (folder.with_name(f"{folder.name}.run"), Path("runs") / folder.name):
+        if not others and (run / "run.json").exists():
+            others[" float"] = judged_forms(runs.load(run), echo)[0]["float32"]
     report, judged = evaluation.shipped(folder, data, echo, incidents, others)
     if leave_one_out:
         recipe = recipes.Recipe()

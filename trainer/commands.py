@@ -11,6 +11,7 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before tensorflow is imported
 
 from guardian.bundle import Bundle, default_path
+from guardian.scoring import Pair
 from trainer import evaluate as evaluation
 from trainer import leaveout
 from trainer import recipe as recipes
@@ -72,7 +73,7 @@ def evaluate(
     it. `incidents` counts what the gateway would open on a capture. Returns the report.
     """
     folder = bundle or default_path()
-    others = {}
+    others: dict[str, Pair] = {}
     for run in (folder.with_name(f"{folder.name}.run"), Path("runs") / folder.name):
         if not others and (run / "run.json").exists():
             others[" float"] = judged_forms(runs.load(run), echo)[0]["float32"]

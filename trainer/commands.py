@@ -11,14 +11,15 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before tensorflow is imported
 
 from guardian.bundle import Bundle, default_path
+from guardian.bundle import load as load_bundle
 from guardian.scoring import Pair
 from trainer import evaluate as evaluation
 from trainer import leaveout
 from trainer import recipe as recipes
 from trainer import run as runs
-from trainer.evaluate import Incidents
 from trainer.export import export as write_bundle
 from trainer.export import judged_forms
+from trainer.opened import opened_by
 from trainer.report import markdown
 
 Echo = Callable[[str], None]
@@ -64,26 +65,23 @@ def evaluate(
     *,
     leave_one_out: bool = False,
     echo: Echo = print,
-    incidents: Incidents | None = None,
 ) -> dict[str, Any]:
     """Judge a bundle on the captures left out of its training; write report.md and .json to out.
 
     Where the bundle's run lies in `bundle`.run or in runs/, its float form stands beside. With
     `leave_one_out` the recipe is trained again without each network that teaches, and judged on
-    it. `incidents` counts what the gateway would open on a capture. Returns the report.
+    it; what the gateway opens is counted for the bundle alone. Returns the report.
     """
     folder = bundle or default_path()
     others: dict[str, Pair] = {}
     for run in (folder.with_name(f"{folder.name}.run"), Path("runs") / folder.name):
         if not others and (run / "run.json").exists():
             others[" float"] = judged_forms(runs.load(run), echo)[0]["float32"]
-    report, judged = evaluation.shipped(folder, data, echo, incidents, others)
+    report, judged = evaluation.shipped(folder, data, echo, opened_by(load_bundle(folder)), others)
     if leave_one_out:
         recipe = recipes.Recipe()
         material = recipes.prepare(data, [], recipe, echo)
-        report["leave_one_out"] = leaveout.leave_one_out(
-            data, material, recipe, judged, echo, incidents
-        )
+        report["leave_one_out"] = leaveout.leave_one_out(data, material, recipe, judged, echo)
     if out is not None:
         evaluation.write(report, markdown(report), out)
         echo(f"wrote {out / 'report.md'}")

@@ -24,8 +24,8 @@ from trainer.catalogue import Source
 from trainer.streams import Stream, graft, sequences
 
 Echo = Callable[[str], None]
-Incidents = Callable[[Path], int]
-"""Counts the incidents that the gateway opens on a capture; given by who has the pipeline."""
+Incidents = Callable[[Path, tuple[str, ...]], int]
+"""Counts the incidents that the gateway opens on a capture with this LAN (see opened.py)."""
 
 COUNTERS = ("conns a minute", "peers a minute")
 PLACEBOS = 60
@@ -72,7 +72,7 @@ def judge(source: Source, data: Path, by: Judge) -> Judged:
         parts.append(records(stream, by))
         told = stream.slices.told
         hours += float(told.max() - stream.slices.ts.min()) / 3.6e12
-        opened += by.incidents(path) if by.incidents is not None else 0
+        opened += by.incidents(path, source.lan) if by.incidents is not None else 0
     label = np.concatenate([label for label, _ in parts])
     names = parts[0][1].keys()
     scores = {name: np.concatenate([found[name] for _, found in parts]) for name in names}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trainer import catalogue, evaluate
-from trainer.evaluate import Incidents, Judge, Judged, Pool
+from trainer.evaluate import Judge, Judged, Pool
 from trainer.export import judged_forms
 from trainer.recipe import Material, Recipe
 from trainer.run import fit_run
@@ -36,7 +36,6 @@ def leave_one_out(
     recipe: Recipe,
     judged: Sequence[Judged],
     echo: Echo,
-    incidents: Incidents | None = None,
 ) -> dict[str, Any]:
     """Return the figures of every group, judged by models that saw nothing of it.
 
@@ -55,9 +54,7 @@ def leave_one_out(
             held_out=material.held_out.without({group}),
         )
         forms, threat_line, error_line = judged_forms(fit_run(rest, recipe, echo), echo)
-        by = Judge(
-            {"": forms["int8"], " float": forms["float32"]}, error_line, recipe.window, incidents
-        )
+        by = Judge({"": forms["int8"], " float": forms["float32"]}, error_line, recipe.window)
         sources = [s for s in catalogue.CATALOGUE if s.group == group]
         own = [evaluate.judge(source, data, by) for source in sources]
         pool = Pool.of([evaluate.judge(source, data, by) for source in benign_sources])

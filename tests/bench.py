@@ -1,8 +1,9 @@
 """`make bench`: what each stage costs on a simulated home, beside other readers in the same run.
 
 Prints Markdown for docs/BENCHMARKS.md. Times are CPU seconds of one core, which neighbours on the
-machine disturb less than the clock on the wall; the best of three runs counts, for noise only
-ever adds. Ratios carry from machine to machine; absolute figures do not.
+machine disturb less than the clock on the wall; of three runs the cheapest counts, for noise only
+ever adds, and its stages are timed within it, so that they add up. Ratios carry
+from machine to machine; absolute figures do not.
 """
 
 from __future__ import annotations
@@ -22,94 +23,108 @@ import numpy as np
 from guardian import bundle as bundles
 from guardian import capture, decode
 from guardian.addresses import Lan
-from guardian.conns import ConnTable
 from guardian.devices import DeviceTable
-from guardian.features import FeatureExtractor
 from guardian.pipeline import Pipeline
-from guardian.scoring import Scorer
-from guardian.sequences import SequenceTable
 from guardian.simulate import SCENARIOS, simulate
-from guardian.tables import Conns, FeatureRows, Sequences
 from tests import bench_memory, bench_peers, wire
 from tests.conftest import ROOT
 
 RUNS = 3
-ROWS = 4096
+STAGES_UNITS = {
+    "read pcap": "packet",
+    "decode, checksums verified": "packet",
+    "connections": "packet",
+    "devices": "packet",
+    "features": "slice",
+    "sequences": "sequence",
+    "scoring, both models": "sequence",
+    "verdicts": "slice",
+    "incidents": "sequence",
+}
+STAGES = tuple(STAGES_UNITS)
+NOT_OURS = {"pip", "setuptools", "pkg_resources", "_distutils_hack"}
 BULK_PACKETS, BULK_BYTES, BULK_FLOWS = 40_000, 1_000, 8
 """A download: that many packets with that much payload, over that many connections."""
 
 
-def best(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Return the least CPU seconds of RUNS runs, and the last result."""
-    times, result = [], None
-    for _ in range(RUNS):
+class Clock:
+    """CPU seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
+
+    def timed(self, stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        """Return work, its time added to a stage."""
+
+        def timed(*given: Any, **named: Any) -> Any:
+            begun = time.process_time()
+            try:
+                return work(*given, **named)
+            finally:
+                self.seconds[stage] += time.process_time() - begun
+
+        return timed
+
+    def watch(self, stage: str, owner: Any, *names: str) -> None:
+        """Time some methods of one object."""
+        for name in names:
+            setattr(owner, name, self.timed(stage, getattr(owner, name)))
+
+
+class Run:
+    """One run of the whole pipeline over a capture, with a clock on each stage."""
+
+    def __init__(self, path: Path, loaded: bundles.Bundle) -> None:
+        clock = Clock()
         begun = time.process_time()
-        result = work()
-        times.append(time.process_time() - begun)
-    return min(times), result
+        lan = Lan()
+        pipeline = Pipeline(loaded, lan, DeviceTable(lan))
+        self.start_s = time.process_time() - begun
+        clock.watch("connections", pipeline.conns, "step", "finish")
+        clock.watch("devices", pipeline.devices, "step", "sides")
+        clock.watch("features", pipeline._features, "step")
+        clock.watch("sequences", pipeline._sequences, "step")
+        clock.watch("scoring, both models", pipeline._scorer, "score")
+        clock.watch("verdicts", pipeline._verdicts, "add", "take")
+        clock.watch("incidents", pipeline.incidents, "step", "tick", "finish")
+        plain = decode.decode
+        frames = capture.read_frames(path)
+        following = clock.timed("read pcap", lambda: next(frames, None))
+        clock.watch("decode, checksums verified", decode, "decode")
+        begun = time.process_time()
+        try:
+            while (batch := following()) is not None:
+                pipeline.step(batch)
+            pipeline.finish()
+        finally:
+            setattr(decode, "decode", plain)  # noqa: B010 - as Clock.watch set it
+        self.whole_s = time.process_time() - begun
+        self.seconds = clock.seconds
+        self.counts = pipeline.counts
 
-
-class Bench:
-    """The stages over one capture, each on what the one before gave."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.lan = Lan()
-        self.bundle = bundles.load(bundles.default_path())
-        self.read_s, frames = best(lambda: list(capture.read_frames(path)))
-        self.packets = sum(map(len, frames))
-        self.decode_s, self.decoded = best(lambda: [decode.decode(f) for f in frames])
-        self.conns_s, told = best(self._connect)
-        self.records = sum(len(t.records) for t in told)
-        self.slices = Conns.concat([t.slices for t in told])
-        devices = DeviceTable(self.lan)
-        for d in self.decoded:
-            devices.step(d)
-        sides = devices.sides(self.slices)
-        self.features_s, self.rows = best(
-            lambda: FeatureExtractor(self.lan).step(self.slices, *sides)
-        )
-        self.sequences_s, sequences = best(self._sequence)
-        scorer = Scorer(self.bundle)
-        self.score_s, _ = best(lambda: [scorer.score(s) for s in sequences])
-        self.whole_s, _ = best(self._whole)
-        parts = (self.read_s, self.decode_s, self.conns_s, self.features_s)
-        self.rest_s = self.whole_s - sum(parts) - self.sequences_s - self.score_s
-
-    def _connect(self) -> list[Any]:
-        table = ConnTable(self.lan)
-        return [*(table.step(d) for d in self.decoded), table.finish()]
-
-    def _sequence(self) -> list[Sequences]:
-        table = SequenceTable(self.bundle.window, len(self.bundle.features))
-        cuts = range(0, len(self.rows), ROWS)
-        return [table.step(FeatureRows.take(self.rows, slice(k, k + ROWS))) for k in cuts]
-
-    def _whole(self) -> None:
-        pipeline = Pipeline(self.bundle, self.lan, DeviceTable(self.lan))
-        for frames in capture.read_frames(self.path):
-            pipeline.step(frames)
-        pipeline.finish()
+    @property
+    def to_connections_s(self) -> float:
+        return sum(self.seconds[stage] for stage in STAGES[:3])
 
     def print_stages(self, least: int = 1000) -> None:
         """Print a line a stage; one that had fewer units than `least` says nothing of its cost."""
         table("stage", "unit", "us a unit", "units a second", "share")
-        n, m = self.packets, len(self.rows)
-        for stage, unit, seconds, units in (
-            ("read pcap", "packet", self.read_s, n),
-            ("decode, checksums verified", "packet", self.decode_s, n),
-            ("connections", "packet", self.conns_s, n),
-            ("features", "slice row", self.features_s, m),
-            ("sequences", "sequence", self.sequences_s, m),
-            ("scoring, both models", "sequence", self.score_s, m),
-            ("devices, verdicts, incidents (the rest)", "sequence", self.rest_s, m),
-            ("whole pipeline", "packet", self.whole_s, n),
-        ):
-            if units < least:
+        counts = self.counts
+        units = {"packet": counts.packets, "slice": counts.slices, "sequence": counts.sequences}
+        rest = self.whole_s - sum(self.seconds.values())
+        lines = {**self.seconds, "in between": rest, "whole": self.whole_s}
+        for stage, seconds in lines.items():
+            unit = STAGES_UNITS.get(stage, "packet")
+            if units[unit] < least:
                 continue
-            share = seconds / self.whole_s
-            cost, rate = seconds / units * 1e6, units / max(seconds, 1e-9)
-            row(stage, unit, f"{cost:.2f}", f"{rate:,.0f}", f"{share:.0%}")
+            cost, rate = seconds / units[unit] * 1e6, units[unit] / max(seconds, 1e-9)
+            row(stage, unit, f"{cost:.2f}", f"{rate:,.0f}", f"{seconds / self.whole_s:.0%}")
+
+
+def best(path: Path) -> Run:
+    """Return the run that needed least."""
+    loaded = bundles.load(bundles.default_path())
+    return min((Run(path, loaded) for _ in range(RUNS)), key=lambda run: run.whole_s)
 
 
 def table(*heads: str) -> None:
@@ -142,23 +157,27 @@ def write_bulk(path: Path) -> None:
                                   len(frame), len(frame)) + frame)  # fmt: skip
 
 
-def print_peers(bench: Bench) -> None:
+def print_peers(run: Run, path: Path) -> None:
     """Print the way from file to connection records, beside other readers of the same file."""
-    ours = bench.read_s + bench.decode_s + bench.conns_s
-    scapy = bench_peers.scapy(bench.path)
-    memory = bench_memory.peaks(bench.path)
+    scapy = bench_peers.scapy(path)
+    memory = bench_memory.peaks(path)
     table("reader", "what it makes", "packets a CPU second", "x scapy", "peak MB")
     row("scapy", "dissected packets, no connections", f"{scapy:,.0f}", "1", "")
-    peer = bench_peers.nfstream(bench.path, RUNS)
+    peer = bench_peers.nfstream(path, RUNS)
     if peer is not None:
         rate = peer.packets / peer.seconds
         row(peer.name, f"{peer.flows:,} flows", f"{rate:,.0f}", f"{rate / scapy:,.0f}",
             f"{peer.peak_mb:.0f}")  # fmt: skip
     for name, makes, seconds, stage in (
-        ("guardian, to connections", f"{bench.records:,} records", ours, "connections"),
-        ("guardian, whole pipeline", "records, scores, incidents", bench.whole_s, "whole"),
+        (
+            "guardian, to connections",
+            f"{run.counts.connections:,} records",
+            run.to_connections_s,
+            "connections",
+        ),
+        ("guardian, whole pipeline", "records, scores, incidents", run.whole_s, "whole"),
     ):
-        rate = bench.packets / seconds
+        rate = run.counts.packets / seconds
         row(name, makes, f"{rate:,.0f}", f"{rate / scapy:,.0f}", f"{memory[stage]:.0f}")
     print("\nHighest resident memory, a file streamed up to a stage (MB):\n")
     table("up to", "", "peak MB", "added")
@@ -182,6 +201,31 @@ def print_idle() -> None:
     )
 
 
+def print_size() -> None:
+    """Print what the base install takes on disk, without pip and compiled caches."""
+    found = sorted((ROOT / ".venv").glob("lib/python3*/site-packages"))
+    if not found:
+        return
+    sizes: dict[str, float] = {}
+    for path in found[0].rglob("*"):
+        first = path.relative_to(found[0]).parts[0]
+        if path.is_file() and "__pycache__" not in path.parts and first not in NOT_OURS:
+            name = first.partition(".")[0]  # numpy and numpy.libs are one
+            sizes[name] = sizes.get(name, 0.0) + path.stat().st_size / 1e6
+    heavy = sorted(sizes.items(), key=lambda item: -item[1])[:6]
+    own = sum(
+        f.stat().st_size
+        for d in ("guardian", "models")
+        for f in (ROOT / d).rglob("*")
+        if f.is_file() and "__pycache__" not in f.parts
+    )
+    print(
+        f"\nThe base install on disk: {sum(sizes.values()):.0f} MB, "
+        f"{', '.join(f'{name} {size:.0f}' for name, size in heavy)}; "
+        f"guardian itself {own / 1e6:.1f} with its models"
+    )
+
+
 def main() -> None:
     load = os.getloadavg()[0]
     print(
@@ -191,21 +235,28 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "home.pcap"
         simulate(SCENARIOS["infected"](hours=7.0), path)
-        home = Bench(path)
-        print(f"Simulated `infected`, 7 h: {home.packets:,} packets, "
-              f"{path.stat().st_size / 1e6:.0f} MB, {home.records:,} connections, "
-              f"{len(home.slices):,} slices, {len(home.rows):,} sequences\n")  # fmt: skip
+        home = best(path)
+        counts = home.counts
+        print(
+            f"Simulated `infected`, 7 h: {counts.packets:,} packets, "
+            f"{path.stat().st_size / 1e6:.0f} MB, {counts.connections:,} connections, "
+            f"{counts.slices:,} slices, {counts.sequences:,} sequences; "
+            f"{home.start_s:.2f} s to start\n"
+        )
         home.print_stages()
         print()
-        print_peers(home)
+        print_peers(home, path)
         bulk_path = Path(folder) / "bulk.pcap"
         write_bulk(bulk_path)
-        bulk = Bench(bulk_path)
-        print(f"\nA download: {bulk.packets:,} packets, {bulk_path.stat().st_size / 1e6:.0f} MB, "
-              f"{bulk.records} connections\n")  # fmt: skip
+        bulk = best(bulk_path)
+        print(
+            f"\nA download: {bulk.counts.packets:,} packets, "
+            f"{bulk_path.stat().st_size / 1e6:.0f} MB, {bulk.counts.connections} connections\n"
+        )
         bulk.print_stages()
         print(f"\n{bulk_path.stat().st_size * 8 / bulk.whole_s / 1e6:,.0f} Mbit in a CPU second")
     print_idle()
+    print_size()
 
 
 if __name__ == "__main__":

@@ -81,9 +81,9 @@ bench: dev base
 	$(DEV)/bin/python -m tests.bench
 
 # build/ keeps what an earlier tree held, which must not travel.
-wheel: dev
-	@rm -rf build
-	$(DEV)/bin/python $(PIP) wheel --no-deps -w dist .
+wheel: base
+	@rm -rf build dist/guardian_home-*.whl
+	$(BASE)/bin/python $(PIP) wheel --no-deps -w dist .
 
 clean:
 	rm -rf $(BASE) $(DEV) $(TFLITE) $(PEER) build dist demo-out *.egg-info

@@ -45,7 +45,7 @@ $(TFLITE)/.done: pyproject.toml
 	@echo "setting up $(TFLITE) (the second TFLite runtime)"
 	@$(PYTHON) -m venv $(TFLITE)
 	@$(TFLITE)/bin/python $(PIP) install 'tflite-runtime==2.14.0' 'numpy<2' 'click>=8.1' \
-		'paho-mqtt>=2.0' 'scapy>=2.5' 'sqlite-utils>=3.36' "tomli>=2.0; python_version < '3.11'"
+		'paho-mqtt>=2.0' 'scapy>=2.6' 'sqlite-utils>=3.36' "tomli>=2.0; python_version < '3.11'"
 	@$(TFLITE)/bin/python $(PIP) install --no-deps -e .
 	@touch $@
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -81,6 +82,16 @@ def mac_pack(text: str) -> int:
     if len(parts) != 6 or not all(1 <= len(p) <= 2 for p in parts):
         raise ValueError(f"{text!r} is no MAC address")
     return int("".join(p.zfill(2) for p in parts), 16)
+
+
+def usual(name: str) -> str:
+    """Return a MAC or address in its usual form, however it was written; else the name, small."""
+    plain = name.strip().lower()
+    with suppress(ValueError):
+        return text(*pack(plain))
+    with suppress(ValueError):
+        return mac_text(mac_pack(plain))
+    return plain
 
 
 class Prefixes:

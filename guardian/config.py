@@ -7,10 +7,11 @@ name, wrong values with what is expected, so that a typing error never passes in
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ else:  # pragma: no cover - the same parser under its earlier name
 
 DEFAULT_FILE = Path("/etc/guardian/guardian.toml")
 VERSION = 1
+MAC = re.compile(r"[0-9a-fA-F]{1,2}([:-][0-9a-fA-F]{1,2}){5}")
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,29 @@ LIMITS: dict[str, tuple[float, float]] = {
     "mqtt.port": (1, 65_535),
 }
 """Smallest and largest value of each number."""
+
+
+def _mac(text: str) -> str:
+    """Return a MAC address that was written right; raises ValueError."""
+    if not MAC.fullmatch(text):
+        raise ValueError(text)
+    return text
+
+
+def _thing(text: str) -> str:
+    """Return what may name a device, a MAC or an address; raises ValueError."""
+    return text if MAC.fullmatch(text) else str(ipaddress.ip_address(text))
+
+
+READERS: dict[str, tuple[Callable[[str], object], str]] = {
+    "home.lan": (
+        lambda text: ipaddress.ip_network(text, strict=False),
+        "network: write it like 192.168.1.0/24 or fd00::/8",
+    ),
+    "home.gateway_macs": (_mac, "MAC address: write it like aa:bb:cc:dd:ee:ff"),
+    "home.names": (_thing, "MAC or address: write it like aa:bb:cc:dd:ee:ff or 192.168.1.5"),
+}
+"""What the entries of a list must be read as, and how to write them."""
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -226,6 +251,12 @@ def _value(key: str, value: Any, default: Any, where: str) -> Any:
         good, wanted = isinstance(value, str), "a text in quotes"
     if not good:
         raise ConfigError(f"{where}: {key} = {value!r} must be {wanted}")
+    reader, wanted = READERS.get(key, (str, ""))
+    for entry in value if key in READERS else ():
+        try:
+            reader(entry)
+        except ValueError as error:
+            raise ConfigError(f"{where}: {key}: {entry!r} is no {wanted}") from error
     return value
 
 

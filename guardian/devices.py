@@ -80,7 +80,7 @@ class DeviceTable:
         self._evicted: list[int] = []
         self._lan = lan
         self._routers = Routers(gateway_macs, gateway_addresses)
-        self._names = {key.lower(): printable(name) for key, name in (names or {}).items()}
+        self._names = {addresses.usual(key): printable(name) for key, name in (names or {}).items()}
         self._rows: dict[int, _Row] = {}
         self._free = list(range(capacity - 1, -1, -1))
         self._first = np.full(capacity, NEVER, dtype=np.int64)
@@ -381,7 +381,7 @@ class DeviceTable:
 
     def set_name(self, key: str, name: str) -> None:
         """Take the user's name of a device by its key, MAC or address; empty removes it."""
-        self._names[key.lower()] = printable(name)
+        self._names[addresses.usual(key)] = printable(name)
 
     def load(self, devices: Iterable[Device]) -> None:
         """Take devices remembered from an earlier run into an empty table; the latest if many.

@@ -30,6 +30,12 @@ Form = Literal["tsv", "json", "csv"]
 ESSENTIAL = ("ts", "id.orig_h", "id.orig_p", "id.resp_h", "id.resp_p", "proto")
 """Columns without which a row says nothing."""
 
+_TELLING = {
+    "duration", "orig_bytes", "resp_bytes", "conn_state", "history", "orig_pkts", "resp_pkts",
+    "orig_ip_bytes", "resp_ip_bytes", "service", "missed_bytes", "local_orig", "local_resp",
+}  # fmt: skip
+"""Columns that say what a connection was; dns.log and others have ends without them."""
+_BESIDE = {"uid", "label", "detailed-label", "ip_proto", "tunnel_parents"}
 _ALIASES = {
     "id_orig_h": "id.orig_h", "id_orig_p": "id.orig_p",
     "id_resp_h": "id.resp_h", "id_resp_p": "id.resp_p",
@@ -182,6 +188,12 @@ def _check(names: list[str], file: str) -> None:
         raise InputError(
             f"{file} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}:"
             " a connection log needs " + ", ".join(ESSENTIAL)
+        )
+    others = set(names) - set(ESSENTIAL) - _BESIDE
+    if others and not others & _TELLING:
+        raise InputError(
+            f"{file} tells nothing of its connections but {', '.join(sorted(others)[:3])}:"
+            " it may be another of Zeek's logs; give its conn.log"
         )
 
 

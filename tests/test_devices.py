@@ -174,6 +174,13 @@ def test_the_users_name_comes_first_then_dhcp_then_the_address() -> None:
     assert table.ref(0).name == "cam"
 
 
+def test_the_user_may_write_a_mac_or_an_address_in_any_form() -> None:
+    for written in (mac_text(CAM).upper().replace(":", "-"), f"::ffff:{CAM4}", f" {CAM4} "):
+        table = DeviceTable(Lan(), names={written: "Hall camera"})
+        table.step(decoded([out(ts=2)]))
+        assert "Hall camera" in {table.ref(d.index).name for d in table.devices()}, written
+
+
 def test_ipv6_addresses_join_their_mac() -> None:
     table = DeviceTable(Lan())
     table.step(

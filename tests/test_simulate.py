@@ -458,8 +458,9 @@ def test_the_gateway_needs_neither_the_simulator_nor_scapy() -> None:
 def test_mistakes_are_told_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no device of this home"):
         home("beacon", device="toaster")
-    with pytest.raises(ConfigError, match="hours"):
-        home(hours=0)
+    for hours in (0, -1, float("nan"), 1e9):
+        with pytest.raises(ConfigError, match="hours"):
+            home(hours=hours)
     with pytest.raises(ConfigError, match="no infection"):
         build(Scenario("x", 1, 0, 1, home().devices, (Infection("flu", "hall-camera", 0),)))
     with pytest.raises(ConfigError, match="/24"):

@@ -273,6 +273,11 @@ def test_local_follows_the_lan_where_the_log_is_silent(tmp_path: Path) -> None:
         (b"\xd4\xc3\xb2\xa1\x02\x00\x04\x00" + bytes(100), "is no connection log"),
         (b"Dear diary,\ntoday nothing happened\n", "is no connection log"),
         (tsv(ROWS).replace("#path\tconn", "#path\tdns").encode(), "Zeek's dns log"),
+        (
+            b'{"ts":1,"uid":"C1","id.orig_h":"10.0.0.2","id.orig_p":9,"id.resp_h":"10.0.0.1",'
+            b'"id.resp_p":53,"proto":"udp","trans_id":7,"query":"a.example","rcode":3}\n',
+            "nothing of its connections but query, rcode, trans_id.* give its conn.log",
+        ),
         (b"#separator \\x09\n#path\tconn\n1\t2\n", "no #fields line"),
         (b"#separator \\x09\n#path\tconn\n", "no #fields line"),
         (tsv([{**ROWS[0], "ts": "never"}]).encode(), "none can be read"),

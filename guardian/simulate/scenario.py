@@ -72,6 +72,9 @@ DEMO_NAMES = {
 DEMO_START = 1_781_166_600
 """11 June 2026, 08:30 UTC: a Thursday."""
 
+MAX_HOURS = 24 * 366
+"""A year: gigabytes. More is a slip of the finger."""
+
 DEMO_SEED = 20_260_611
 TEST_SEED = 77_003
 
@@ -93,8 +96,8 @@ def home(
     `device` is a kind or a name of the home; the infection starts at `at_hours` (by default at
     six sevenths of the time). `profile` is demo, or test for the tests' own home.
     """
-    if not hours > 0:
-        raise ConfigError(f"a simulation of {hours} hours is none: give more than 0")
+    if not 0 < hours <= MAX_HOURS:
+        raise ConfigError(f"{hours:g} hours cannot be simulated: give up to {MAX_HOURS:,}")
     test = profile == "test"
     names = {k: f"t-{k}" for k in DEMO_NAMES} if test else DEMO_NAMES
     target = names.get(device, device)

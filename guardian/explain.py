@@ -146,7 +146,7 @@ def _c2(name: str, facts: Facts) -> str:
         )
     else:
         rhythm = f"at irregular times {_within(facts)}"
-    return f"{name} calls {place} again and again: {calls} times, {rhythm}, {_traffic(facts)}."
+    return f"{name} calls {place} again and again: {calls:,} times, {rhythm}, {_traffic(facts)}."
 
 
 def _flood(name: str, facts: Facts) -> str:

@@ -105,8 +105,8 @@ def print_summary(
 ) -> None:
     """Print the same for a person."""
     click.echo(
-        f"{counts.packets:,} packets, {counts.connections:,} connections of "
-        f"{len(pipeline.devices.devices())} devices in {elapsed:.1f} s"
+        f"{counts.packets:,} packets, {counts.connections:,} connections, devices at home: "
+        f"{len(pipeline.devices.devices())}; took {elapsed:.1f} s"
     )
     others = ", ".join(f"{n:,} {kind}" for kind, n in sorted(counts.not_understood.items()))
     if others:

@@ -13,7 +13,7 @@ from guardian.tables import I64, U8, Bool, Packets
 SHELL_IDLE_NS = 3_600 * NS
 """Inactivity allowed once SSH or FTP is confirmed, as in Zeek's scripts."""
 _SHELLS = (b"ssh", b"ftp")
-_WHOLE = frozenset((b"http", b"ssl", b"ssh", b"ftp", b"smtp", b"irc", b"pop3", b"imap"))
+_WHOLE = frozenset((b"http", b"ssl", b"ssh", b"ftp", b"smtp", b"irc", b"pop3", b"imap", b"xmpp"))
 """Services that Zeek confirms only where it saw the connection from its start."""
 
 Known = tuple[int, bytes, bytes, int]

@@ -98,7 +98,8 @@ _TEXTS = (
     b"220 mail ready\r\n", b"EHLO me\r\n", b"USER me\r\n", b"x", b"\x00" * 30, b"y" * 1_400,
     b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04abcd", b"\x16\x03\x01\x00\x05\x01\x00\x00\x01",
     b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03abc\x02de\x00\x00\x01\x00\x01",
-    b"\x23" + b"\x00" * 47,
+    b"\x23" + b"\x00" * 47, b"STARTTLS\r\n", b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\n\r\n",
+    b"\x30\x43\x02\x01\x02\x60\x3d\x02\x01\x03\x04\x00\xa3\x36\x04\x0aGSS-SPNEGO\x04\x28NTLMSSP\x00",
 )  # fmt: skip
 _HOSTS = ("192.168.1.2", "192.168.1.3", "93.184.216.34", "fe80::1", "224.0.0.251")
 

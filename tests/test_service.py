@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardian import service, tlsname
+from guardian import datagrams, service, tlsname
 from guardian.const import HOST_BYTES
 
 TCP, UDP = 6, 17
@@ -34,8 +34,32 @@ def hello(name: bytes) -> bytes:
     return b"\x16\x03\x01" + len(shake).to_bytes(2, "big") + shake
 
 
+def framed(contents: bytes, mask: bytes = b"") -> bytes:
+    """Return contents as a WebSocket frame, masked as a client must."""
+    size = len(contents)
+    length = bytes([size | 128 * bool(mask)])
+    if size > 125:
+        length = bytes([126 | 128 * bool(mask)]) + size.to_bytes(2, "big")
+    body = bytes(byte ^ mask[i % 4] for i, byte in enumerate(contents)) if mask else contents
+    return b"\x82" + length + mask + body
+
+
+HELLO = hello(b"mail.example")
 SERVER_HELLO = b"\x16\x03\x03\x00\x31\x02\x00\x00\x2d\x03\x03" + b"r" * 32
 GET = b"GET /a HTTP/1.1\r\nUser-Agent: x\r\nHost: Camera.Example\r\n\r\n"
+UPGRADE = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
+MQTT = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c"
+OPEN_LDAP = b"\x30\x1d\x02\x01\x01"
+START_TLS = OPEN_LDAP + b"\x77\x18\x80\x161.3.6.1.4.1.1466.20037"
+SEARCH = b"\x30\x0c\x02\x01\x01\x63\x07\x04\x00\x0a\x01\x00\x0a\x01\x00"
+ENTRY = b"\x30\x0c\x02\x01\x01\x64\x07\x04\x00\x30\x00"
+BIND = b"\x30\x43\x02\x01\x02\x60\x3d\x02\x01\x03\x04\x00\xa3\x36\x04\x0aGSS-SPNEGO\x04\x28"
+NTLM = b"NTLMSSP\x00\x01\x00\x00\x00"
+SPNEGO = b"\x60\x50\x06\x06\x2b\x06\x01\x05\x05\x02\xa0\x40"
+KERBEROS = b"\x60\x40\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x01\x00\x6e\x20"
+SMB_SETUP = b"\x00\x00\x00\x90\xfeSMB\x40\x00" + b"\x00" * 6 + b"\x01\x00" + b"\x00" * 70
+SMB_NEGOTIATE = b"\x00\x00\x00\x40\xfeSMB\x40\x00" + b"\x00" * 90
+STREAM = b"<?xml version='1.0'?><stream:stream xmlns='jabber:client'>"
 QUERY = (
     b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03Www\x07example\x03org\x00\x00\x01\x00\x01"
 )
@@ -76,6 +100,48 @@ QUERY = (
         (UDP, 5060, [(ASK, b"REGISTER sip:a SIP/2.0\r\n")], b"sip", b""),
         (UDP, 161, [(ASK, b"\x30\x26\x02\x01\x01\x04\x06public")], b"snmp", b""),
         (UDP, 443, [(ASK, b"\xc3\x00\x00\x00\x01\x08" + b"q" * 1_200)], b"quic,ssl", b""),
+        (UDP, 443, [(ANSWER, b"\xc7\x00\x00\x00\x01\x00\x08" + b"q" * 30)], b"quic,ssl", b""),
+        (UDP, 443, [(ANSWER, b"\xc7\x00\x00\x00\x01\x15\x08" + b"q" * 30)], b"", b""),
+        (UDP, 389, [(ASK, SEARCH)], b"ldap_udp", b""),
+        (TCP, 22, [(ASK, b"SSH-2.0-b\r\n"), (ANSWER, b"Hello\r\n"), (ANSWER, b"you\r\n"),
+                   (ANSWER, b"there\nSSH-2.0-a\r\n")], b"ssh", b""),
+        (TCP, 9, [(ASK, b"*1\r\n$4\r\nPING\r\n"), (ANSWER, b"+PONG\r\n")], b"redis", b""),
+        (TCP, 9, [(ASK, b"*1\r\n$4\r\nPING\r\n"), (ANSWER, b"what?\r\n")], b"", b""),
+        (TCP, 5222, [(ASK, STREAM), (ANSWER, STREAM)], b"xmpp", b""),
+        (TCP, 5222, [(ASK, STREAM), (ANSWER, STREAM), (ASK, b"<starttls xmlns='tls'/>"),
+                     (ANSWER, b"<proceed/>"), (ASK, HELLO)], b"xmpp,ssl", b"mail.example"),
+        (TCP, 21, [(ANSWER, b"220 ftp\r\n"), (ASK, b"FEAT\r\n"), (ASK, b"AUTH TLS\r\n"),
+                   (ASK, HELLO)], b"ftp,ssl", b"mail.example"),
+        (TCP, 25, [(ANSWER, b"220 mail\r\n"), (ASK, b"EHLO me\r\n"), (ASK, b"STARTTLS\r\n"),
+                   (ASK, HELLO)], b"smtp,ssl", b"mail.example"),
+        (TCP, 25, [(ANSWER, b"220 mail\r\n"), (ASK, b"EHLO me\r\n"), (ASK, HELLO)], b"smtp", b""),
+        (TCP, 143, [(ANSWER, b"* OK ready\r\n"), (ASK, b"a1 CAPABILITY\r\n"),
+                    (ASK, b"a2 STARTTLS\r\n"), (ASK, HELLO)], b"imap,ssl", b"mail.example"),
+        (TCP, 110, [(ANSWER, b"+OK ready\r\n"), (ASK, b"CAPA\r\n"), (ASK, b"STLS\r\n"),
+                    (ASK, HELLO)], b"pop3,ssl", b"mail.example"),
+        (TCP, 110, [(ANSWER, b"+OK ready\r\n"), (ASK, b"STLS\r\n"), (ASK, HELLO)],
+         b"pop3,ssl", b"mail.example"),
+        (TCP, 389, [(ASK, START_TLS), (ANSWER, ENTRY), (ASK, HELLO)], b"ldap_tcp,ssl",
+         b"mail.example"),
+        (TCP, 389, [(ASK, SEARCH), (ANSWER, ENTRY), (ASK, BIND + SPNEGO + KERBEROS)],
+         b"ldap_tcp,krb,gssapi", b""),
+        (TCP, 389, [(ASK, BIND + SPNEGO + KERBEROS)], b"krb,gssapi,ldap_tcp", b""),
+        (TCP, 389, [(ASK, BIND + NTLM), (ASK, BIND + NTLM)], b"ntlm,ldap_tcp", b""),
+        (TCP, 389, [(ASK, SEARCH + NTLM)], b"ldap_tcp", b""),
+        (TCP, 445, [(ASK, SMB_NEGOTIATE), (ANSWER, SMB_NEGOTIATE + SPNEGO),
+                    (ASK, SMB_SETUP + NTLM)], b"smb,gssapi,ntlm", b""),
+        (TCP, 3128, [(ASK, b"CONNECT a.b:443 HTTP/1.1\r\nHost: a.b\r\n\r\n"),
+                     (ANSWER, b"HTTP/1.1 200 OK\r\n\r\n"), (ASK, HELLO)], b"http,ssl",
+         b"mail.example"),
+        (TCP, 3128, [(ASK, b"CONNECT a.b:443 HTTP/1.1\r\nHost: a.b\r\n\r\n"),
+                     (ANSWER, b"HTTP/1.1 403 No\r\n\r\n"), (ASK, HELLO)], b"http", b"a.b"),
+        (TCP, 80, [(ASK, GET), (ANSWER, UPGRADE), (ASK, framed(MQTT, b"\x01\x02\x03\x04"))],
+         b"http,websocket,mqtt", b"camera.example"),
+        (TCP, 80, [(ASK, GET), (ANSWER, UPGRADE), (ANSWER, framed(b"SSH-2.0-a\r\n" + b"x" * 200)),
+                   (ASK, framed(b"SSH-2.0-b\r\n", b"mask"))], b"http,websocket,ssh",
+         b"camera.example"),
+        (TCP, 80, [(ASK, GET), (ANSWER, UPGRADE), (ASK, framed(GET, b"mask"))],
+         b"http,websocket", b"camera.example"),
         (TCP, 80, [(ASK, b"GETX"), (ANSWER, b"nothing")], b"", b""),
     ],
 )  # fmt: skip
@@ -90,8 +156,29 @@ def test_a_name_is_made_safe() -> None:
     _, host = heard(TCP, 80, (ASK, evil))
     assert host.startswith(b"?[31mred?aaa")
     assert len(host) == HOST_BYTES
-    assert service.printable(bytes(range(256))) == service.printable(bytes(range(64)))
+    assert datagrams.printable(bytes(range(256))) == datagrams.printable(bytes(range(64)))
     assert tlsname.server_name(hello(b"x.y")[:-2]) == b""
+
+
+def test_looking_ends_where_more_is_followed() -> None:
+    """However much a side says after its service is known, a few payloads are looked at."""
+    starts = (
+        [(ASK, SEARCH)],
+        [(ASK, SMB_NEGOTIATE)],
+        [(ASK, GET), (ANSWER, UPGRADE)],
+        [(ANSWER, b"220 a\r\n"), (ASK, b"EHLO a\r\n")],
+        [(ASK, b"SSH-2.0-b\r\n")],
+    )
+    for start in starts:
+        memory, found, host = 0, b"", b""
+        looked = {ASK: 0, ANSWER: 0}
+        for asking, payload in start + [(ASK, b"?"), (ANSWER, b"!")] * 20:
+            if service.hungry_one(memory, asking):
+                looked[asking] += 1
+                memory, found, host = service.sniff(memory, asking, TCP, 80, payload, found, host)
+        assert max(looked.values()) <= service.PATIENCE
+        for asking in (ASK, ANSWER):
+            assert not service.hungry(np.array([memory]), np.array([asking]))[0]
 
 
 def test_looking_ends() -> None:
@@ -105,7 +192,12 @@ def test_looking_ends() -> None:
     assert both.tolist() == [False, True]
 
 
-SEEDS = (GET, QUERY, hello(b"a.example"), SERVER_HELLO, b"\x10\xff\xff\xff\xff", b"220 x", b"")
+SEEDS = (
+    GET, QUERY, hello(b"a.example"), SERVER_HELLO, b"\x10\xff\xff\xff\xff", b"220 x", b"", UPGRADE,
+    framed(MQTT, b"mask"), START_TLS, SEARCH, BIND + SPNEGO + KERBEROS, BIND + NTLM, SMB_NEGOTIATE,
+    SMB_SETUP + NTLM, STREAM, b"STARTTLS\r\n", b"AUTH TLS\r\n", b"EHLO me\r\n", b"SSH-2.0-a\r\n",
+    b"\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"*1\r\n$4\r\nPING\r\n", b"CONNECT a HTTP/1.1\r\n",
+)  # fmt: skip
 
 
 @settings(max_examples=400)
@@ -117,7 +209,7 @@ SEEDS = (GET, QUERY, hello(b"a.example"), SERVER_HELLO, b"\x10\xff\xff\xff\xff",
         st.binary(max_size=200),
         st.tuples(st.sampled_from(SEEDS), st.integers(0, 80), st.binary(max_size=8)).map(
             lambda parts: parts[0][: parts[1]] + parts[2] + parts[0][parts[1] + 1 :]),
-    )), max_size=5),
+    )), max_size=9),
 )  # fmt: skip
 def test_hostile_bytes(proto: int, port: int, payloads: list[tuple[bool, bytes]]) -> None:
     found, host = heard(proto, port, *payloads)
@@ -129,6 +221,20 @@ def test_hostile_bytes(proto: int, port: int, payloads: list[tuple[bool, bytes]]
 def test_no_pattern_takes_long() -> None:
     """Long payloads of one letter, which make a careless pattern try every cut."""
     for filler in (b"A", b" ", b"\r", b"\n", b"a ", b"1"):
-        for start in (b"GET ", b"NICK ", b"INVITE sip:", b"USER ", b":a ", b"* OK"):
+        for start in (
+            b"GET ",
+            b"NICK ",
+            b"INVITE sip:",
+            b"USER ",
+            b":a ",
+            b"* OK",
+            b"<?xml ",
+            b"\x82\xfe\x07\x00",
+            b"*1\r\n$1\r\n",
+            b"+",
+            BIND,
+            START_TLS[:8],
+            SMB_SETUP,
+        ):
             for asking in (ASK, ANSWER):
                 heard(TCP, 110, (asking, (start + filler * service.MAX_LOOK)[: service.MAX_LOOK]))

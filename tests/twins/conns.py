@@ -29,7 +29,7 @@ PAIRS = {
 SERVERS = {6: {21, 22, 25, 53, 80, 443}, 17: {53, 67, 123, 137, 161, 443, 5353, 5355}}
 DNS = {53, 137, 5353, 5355}
 SHELLS = ("ssh", "ftp")
-FROM_START = {"http", "ssl", "ssh", "ftp", "smtp", "irc", "pop3", "imap"}
+FROM_START = {"http", "ssl", "ssh", "ftp", "smtp", "irc", "pop3", "imap", "xmpp"}
 OPENING = {"inactive", "syn", "syn-ack"}
 
 

@@ -1,0 +1,83 @@
+"""What is negotiated or carried inside a service that is known: TLS, sign-ons, WebSocket frames.
+
+Only payloads of the detection (service.py) come here, a few of each connection. Nothing here
+raises on any bytes.
+"""
+
+from __future__ import annotations
+
+import re
+
+_TO_TLS = {
+    b"ftp": re.compile(rb"(?:^|\n)AUTH +(?:TLS|SSL)\b", re.IGNORECASE),
+    b"smtp": re.compile(rb"(?:^|\n)STARTTLS\b", re.IGNORECASE),
+    b"pop3": re.compile(rb"(?:^|\n)STLS\b", re.IGNORECASE),
+    b"imap": re.compile(rb"(?:^|\n)[^ \r\n]{1,20} STARTTLS\b", re.IGNORECASE),
+    b"xmpp": re.compile(rb"<starttls\b"),
+    b"ldap_tcp": re.compile(rb"\x77.{1,12}?\x801?\x161\.3\.6\.1\.4\.1\.1466\.20037", re.DOTALL),
+}
+"""How a client asks for TLS on the same connection."""
+
+_SPNEGO = b"\x06\x06\x2b\x06\x01\x05\x05\x02"
+_NTLM = b"NTLMSSP\x00"
+# Kerberos 5 as a GSS mechanism (RFC 4121), then the token's number and its message's tag.
+_KERBEROS = re.compile(
+    rb"\x06\x09\x2a\x86(?:\x48\x86|\x48\x82)\xf7\x12\x01\x02\x02"
+    rb"(?:\x01\x00\x6e|\x02\x00\x6f|\x03\x00\x7e)"
+)
+_BIND = re.compile(rb"\x30.{1,12}?\x60.{1,8}?\x02\x01[\x02\x03]\x04", re.DOTALL)
+"""The start of an LDAP bind request."""
+_FRAME_SIZE = {126: 2, 127: 8}
+"""WebSocket: bytes of a length that does not fit into seven bits."""
+
+
+def followed(service: bytes) -> bool:
+    """Return whether a service may turn into another one, or say how a user signs on."""
+    return service in _TO_TLS or service == b"smb"
+
+
+def asks_for_tls(service: bytes, payload: bytes) -> bool:
+    """Return whether the client's payload asks to go on with TLS."""
+    pattern = _TO_TLS.get(service.split(b",", 1)[0])
+    return pattern is not None and pattern.search(payload) is not None
+
+
+def sign_on(service: bytes, payload: bytes) -> list[bytes]:
+    """Return what a payload of LDAP or SMB signs on with, in the order that Zeek confirms it."""
+    first = service.split(b",")
+    if b"ldap_tcp" in first:
+        if not _BIND.match(payload):
+            return []
+    elif b"smb" not in first or not _smb_may_sign_on(payload):
+        return []
+    found = []
+    if _KERBEROS.search(payload):
+        found.append(b"krb")
+    if _NTLM in payload:
+        found.append(b"ntlm")
+    if _SPNEGO in payload:
+        found.append(b"gssapi")
+    return found
+
+
+def _smb_may_sign_on(payload: bytes) -> bool:
+    """A negotiation or a session's setup, of either version of SMB."""
+    if payload[4:8] == b"\xfeSMB":
+        return payload[16:18] in (b"\x00\x00", b"\x01\x00")
+    return payload[4:8] == b"\xffSMB" and payload[8:9] in (b"\x72", b"\x73")
+
+
+def frame(payload: bytes) -> bytes:
+    """Return the contents of the WebSocket frame at the start, as far as they are there."""
+    if len(payload) < 2 or payload[0] & 0x0F > 2:
+        return b""  # a ping, a close, or no frame
+    size = payload[1] & 0x7F
+    at = 2 + _FRAME_SIZE.get(size, 0)
+    if at > 2:
+        size = int.from_bytes(payload[2:at], "big")
+    if not payload[1] & 0x80:
+        return payload[at : at + size]
+    mask, body = payload[at : at + 4], payload[at + 4 : at + 4 + size]
+    if len(mask) < 4:
+        return b""
+    return bytes(byte ^ mask[i & 3] for i, byte in enumerate(body))

@@ -56,6 +56,8 @@ def interface(settings: Settings) -> str:
 
 def rights(settings: Settings) -> str:
     """Open the ring once; raises CaptureError."""
+    if settings.capture.interface not in interfaces.names():
+        raise CaptureError("not tried: name an interface first")
     from guardian.ring import Ring  # noqa: PLC0415 - AF_PACKET exists on Linux alone
 
     Ring(

@@ -211,6 +211,8 @@ def dump(what: str, db: Path | None, form: str, config: Path | None) -> None:
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--epochs", type=int, default=0, help="0: as many as the recipe says.")
 @click.option("--quick", is_flag=True, help="A small model from few homes, to try the way.")
+@CONFIG
+@LAN
 def train(
     inputs: tuple[Path, ...],
     out: Path,
@@ -219,6 +221,8 @@ def train(
     seed: int,
     epochs: int,
     quick: bool,
+    config: Path | None,
+    lan: tuple[str, ...],
 ) -> None:
     """Train a bundle from logs, captures and simulated homes (workstation)."""
     workstation().train(
@@ -230,6 +234,7 @@ def train(
         epochs=epochs,
         quick=quick,
         echo=say,
+        lan=settings_of(config, lan).home.lan,
     )
 
 

@@ -248,7 +248,9 @@ def _value(key: str, value: Any, default: Any, where: str) -> Any:
         good = isinstance(value, Mapping) and all(isinstance(v, str) for v in value.values())
         wanted = 'names in quotes, like "aa:bb:cc:dd:ee:ff" = "Hall camera"'
     else:
-        good, wanted = isinstance(value, str), "a text in quotes"
+        # What has a default that is not empty cannot be switched off by emptying it.
+        good = isinstance(value, str) and bool(value or not default)
+        wanted = "a text in quotes" + (", not empty" if default else "")
     if not good:
         raise ConfigError(f"{where}: {key} = {value!r} must be {wanted}")
     reader, wanted = READERS.get(key, (str, ""))

@@ -27,6 +27,7 @@ from guardian.incidents import (
     IncidentEvent,
     Peer,
 )
+from guardian.lock import WriterLock
 from guardian.outbox import Message, Outbox, encodable, encode
 from guardian.retention import Retention, prune
 from guardian.schema import StoreError, default_path, open_writer
@@ -42,6 +43,9 @@ gets one write in place of hundreds. An incident is written at once."""
 
 IDLE_NS = 60 * NS
 """Where nothing happened, last_commit is written this often: readers see that we run."""
+
+NEW_NS = 2 * NS
+"""A device that was never seen is written this soon, so that its user can name it."""
 
 SEEN_NS = 60 * NS
 """A device's last_seen is written at most this often."""
@@ -69,6 +73,11 @@ class Store:
         self._db = open_writer(path)
         self._drop: DropBox | None = None
         try:
+            self._lock = WriterLock(path)
+        except BaseException:
+            self._db.close()
+            raise
+        try:
             with self._errors():
                 self.outbox = Outbox(self._db)
                 self._known = {key for (key,) in self._db.execute("SELECT key FROM devices")}
@@ -86,6 +95,7 @@ class Store:
                     self._drop = DropBox(drop_path(path))
         except BaseException:
             self._db.close()
+            self._lock.release()
             raise
         self.bundle = ""
         """Digest of the models at work, written into incidents; see add_bundle."""
@@ -93,6 +103,7 @@ class Store:
         self._tried = self._now = 0
         self._failing = False
         self._urgent = False
+        self._newcomers = False
         self._conns = ConnRows()
         self._devices: dict[str, Device] = {}
         self._written: dict[str, Device] = {}
@@ -135,6 +146,8 @@ class Store:
         # Nothing to write spares the card; but once a minute the file shows that we live. A clock
         # that was set back is due, too.
         pause = self._commit_ns if self._waiting() else max(self._commit_ns, IDLE_NS)
+        if self._newcomers:
+            pause = min(pause, NEW_NS)
         due = not 0 <= now - self._tried < pause
         if due or (self._urgent and not self._failing):
             self.commit(now)
@@ -143,6 +156,7 @@ class Store:
 
     def _device(self, device: Device) -> None:
         old = self._devices.get(device.key) or self._written.get(device.key)
+        self._newcomers |= device.key not in self._known
         self._known.add(device.key)
         if (
             old is None
@@ -171,7 +185,7 @@ class Store:
                     dropped, total,
                 )  # fmt: skip
             self._set_meta("last_commit", str(now))
-        self._failing = self._urgent = False
+        self._failing = self._urgent = self._newcomers = False
         self.last_commit = now
         self._conns.committed()
         self._written.update(self._devices)
@@ -380,6 +394,7 @@ class Store:
                 self._set_meta("ended", "clean")
         finally:
             self._db.close()
+            self._lock.release()
             if self._drop is not None:
                 self._drop.close()
 

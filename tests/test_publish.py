@@ -24,7 +24,7 @@ from guardian.publish import BrokerError, Publisher, check_broker
 from guardian.store import Store
 from tests.broker import Broker, Cutter, broker_in, free_port, listening, until
 from tests.test_discovery import DEVICE, GATEWAY
-from tests.test_store import MAC, NOW, incident, step
+from tests.test_store import MAC, NOW, incident, killed, step
 
 EVENTS = "guardian/device/020000000001/incident"
 CONFIG = "homeassistant/device/guardian_020000000001/config"
@@ -223,7 +223,7 @@ def test_a_killed_daemon_repeats_nothing_that_was_acknowledged(
         announce(p, store, "told")
         drive(p, lambda: hub.heard and not store.outbox.waiting(), "the first")
         announce(p, store, "untold")
-        store._db.close()  # as after kill -9: the second was committed, not sent
+        killed(store)  # the second was committed, not sent
         p._client and p._client.disconnect()
         with Store(path) as again:
             second = publisher(broker.settings(), again)

@@ -325,6 +325,28 @@ def test_bundles(store: Store, path: Path) -> None:
 # --- crashes and faults ------------------------------------------------------
 
 
+def killed(store: Store) -> None:
+    """End a store as kill -9 does: the kernel closes its files, and nothing more is said."""
+    store._db.close()
+    store._lock.release()
+
+
+def test_two_writers_of_one_database_are_one_too_many(path: Path) -> None:
+    with Store(path), pytest.raises(StoreError, match="another guardian writes"):
+        Store(path)
+    Store(path).close(NOW)
+
+
+def test_a_new_device_is_written_soon(path: Path) -> None:
+    """Its user wants to name it; what is known already may wait for the next commit."""
+    with Store(path, commit_s=30.0) as store:
+        store.commit(NOW)
+        assert not step(store, devices=[device()], now=NOW + NS)
+        assert step(store, devices=[device()], now=NOW + 3 * NS)
+        assert [d.key for d in store.devices()] == [device().key]
+        assert not step(store, devices=[device()], now=NOW + 6 * NS)
+
+
 def test_how_the_last_run_ended(path: Path) -> None:
     first = Store(path)
     assert first.ended == "new"
@@ -332,7 +354,7 @@ def test_how_the_last_run_ended(path: Path) -> None:
     first.close(NOW)
     second = Store(path)
     assert (second.ended, second.last_commit, second.installation) == ("clean", NOW, installation)
-    second._db.close()  # as after kill -9
+    killed(second)
     third = Store(path)
     assert third.ended == "unclean"
     third.close(NOW)

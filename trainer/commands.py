@@ -36,6 +36,7 @@ def train(
     quick: bool = False,
     echo: Echo = print,
     keep: Path | None = None,
+    lan: tuple[str, ...] = (),
 ) -> Bundle:
     """Train on captures, logs and simulated homes, and write the bundle to `out`.
 
@@ -45,7 +46,7 @@ def train(
     """
     recipe = recipes.QUICK if quick else recipes.Recipe(homes=simulate)
     recipe = replace(recipe, seed=seed, epochs=epochs or recipe.epochs)
-    material = recipes.prepare(data, inputs, recipe, echo)
+    material = recipes.prepare(data, inputs, recipe, echo, lan)
     run = runs.fit_run(material, recipe, echo)
     runs.save(run, keep or out.with_name(f"{out.name}.run"))
     bundle = write_bundle(run, out, echo, name=out.name)

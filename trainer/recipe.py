@@ -80,8 +80,14 @@ class _Guest:
     device: int
 
 
-def prepare(data: Path | None, inputs: list[Path], recipe: Recipe, echo: Echo) -> Material:
-    """Return the material of a recipe; `inputs` are the user's own captures and logs.
+def prepare(
+    data: Path | None,
+    inputs: list[Path],
+    recipe: Recipe,
+    echo: Echo,
+    lan: tuple[str, ...] = (),
+) -> Material:
+    """Return the material of a recipe; `inputs` are the user's own captures and logs of `lan`.
 
     An input without labels is taken for quiet days; the last third of quiet days calibrates.
     Raises InputError for what cannot be read.
@@ -93,7 +99,7 @@ def prepare(data: Path | None, inputs: list[Path], recipe: Recipe, echo: Echo) -
                 for path, stream in catalogue.streams(source, data):
                     builder.real(source, path, stream)
     for path in inputs:
-        builder.own(path)
+        builder.own(path, lan)
     builder.simulated(recipe.homes, recipe.seed, "train")
     builder.simulated(recipe.held_out_homes, recipe.seed + HELD_OUT_SEED, "calibrate")
     return builder.material()
@@ -123,9 +129,9 @@ class _Builder:
         if use == "train":
             self._hosts += _guests(group, stream, stream.label == 0, 60)
 
-    def own(self, path: Path) -> None:
+    def own(self, path: Path, lan: tuple[str, ...]) -> None:
         """Take an input of the user's."""
-        stream = read(path)
+        stream = read(path, lan=lan)
         quiet = bool((stream.label <= 0).all())
         if bool((stream.label < 0).all()):
             stream = replace(stream, label=np.zeros(len(stream), dtype=np.int8))

@@ -17,6 +17,25 @@ that the columns of a batch stay in the cache of a small machine."""
 MAX_FRAME_BYTES = 262_144
 """Bytes in one captured frame (libpcap's own limit); more means a damaged record header."""
 
+MAX_TUNNELS = 4
+"""Tunnels inside tunnels that are opened: one is usual, and each level costs a round."""
+
+FRAGMENT_TIMEOUT_NS = 30 * NS
+"""A datagram waits so long for its fragments after the first came: as long as Linux waits."""
+
+MAX_FRAGMENTED = 1_024
+MAX_FRAGMENT_BYTES = 4 << 20
+"""Datagrams that wait for fragments, and their bytes (Linux holds 4 MiB too); the one that waits
+longest goes first. For each level of tunnels."""
+
+MAX_PIECES = 256
+"""Separate stretches held of one datagram: a whole one of 64 KiB has 45, and many tiny ones
+would cost time."""
+
+FRAGMENTS_PER_S = 16_384
+"""Fragments put together in a second of packet time: about 0.1 s of work. A home's video over
+UDP has a tenth; what a flood brings beyond is only counted."""
+
 # --- connections ----------------------------------------------------------
 MAX_CONNS = 65_536
 """Live connections (rows). A home has hundreds; a scan or spoofed flood fills the table, which

@@ -1,48 +1,182 @@
-"""Frames -> Packets: a whole batch at once, nothing kept between batches.
+"""Frames -> Packets: a whole batch at once.
 
-Link layer (links.py), network layer (network.py), then the transport layer
-here. Each frame ends as exactly one of: a packet row, an ARP row, one count in
-not_understood, one count in malformed.
+Link layer (links.py), network layer (network.py), transport layer (transport.py); what a tunnel
+carries (tunnels.py) goes the same way again. Each frame ends as exactly one of: a packet row with
+the rows of what it carries, an ARP row, one count in not_understood, one count in malformed (an
+802.11 frame of several packets as none of them). Only fragments.py keeps something between
+batches.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from guardian import checksum, links, network
-from guardian.fates import ARP, EAPOL, ETHERTYPE, MALFORMED, MPLS, OTHER_ARP, PPPOE, Batch
+from guardian import links, network, transport, tunnels
+from guardian.const import MAX_TUNNELS
+from guardian.fates import (
+    ALIVE,
+    ARP,
+    EAPOL,
+    ETHERTYPE,
+    FRAGMENT,
+    MPLS,
+    NO_NEXT,
+    OTHER_ARP,
+    PPPOE,
+    SPLIT,
+    Batch,
+)
+from guardian.fragments import Defragmenter, Pieces
 from guardian.frames import v4_addresses, words_at
-from guardian.links import ETH_ARP, ETH_IP4, ETH_IP6, Links
+from guardian.links import ETH_ARP, ETH_IP4, ETH_IP6, SUBFRAMES, Links
 from guardian.network import Datagrams
-from guardian.tables import I64, Arps, Array, Bool, Decoded, Frames, Packets
-
-ICMP, TCP, UDP, ICMP6 = 1, 6, 17, 58
-
-_HEADER = np.zeros(256, dtype=np.int64)
-_HEADER[[ICMP, TCP, UDP, ICMP6]] = 8, 20, 8, 8
-"""Bytes of a transport header by protocol, without TCP's options."""
+from guardian.tables import I64, U8, Arps, Bool, Decoded, Frames, Packets
+from guardian.tunnels import Inner
 
 _ETHERTYPE_FATES = {0x888E: EAPOL, 0x8863: PPPOE, 0x8864: PPPOE, 0x8847: MPLS, 0x8848: MPLS}
+_CARRIED = (ALIVE, ARP, FRAGMENT, NO_NEXT, SPLIT)
+"""Fates of what was carried indeed."""
 
 
 def decode(frames: Frames, ignore_checksums: bool = False) -> Decoded:
-    """Decode a batch of frames of one link type. Raises nothing, whatever the bytes are."""
-    if not len(frames):
-        return Decoded(Packets.empty(), Arps.empty(), frames.data, {}, 0, frames.now)
-    batch = Batch.of(frames)
-    judge = np.zeros(len(frames), dtype=np.bool_) if ignore_checksums else ~frames.csum_valid
-    below = links.read(batch, frames.link)
-    _count_others(batch, below)
-    arps = _arps(batch, below, frames)
-    packets = _packets(batch, below, frames, network.read(batch, below, judge))
-    not_understood, malformed = batch.counts()
-    return Decoded(packets, arps, frames.data, not_understood, malformed, frames.now)
+    """Decode one batch alone: fragments are put together within it only."""
+    return Decoder(ignore_checksums=ignore_checksums).decode(frames)
+
+
+class Decoder:
+    """Decodes batches in order of arrival, and keeps the fragments that wait for others."""
+
+    def __init__(self, *, ignore_checksums: bool = False) -> None:
+        self._ignore_checksums = ignore_checksums
+        # One for each level of tunnels: a level is read as a whole, in order of arrival.
+        self._fragments = [Defragmenter() for _ in range(1 + MAX_TUNNELS)]
+
+    @property
+    def waiting(self) -> int:
+        """Datagrams that wait for fragments."""
+        return sum(map(len, self._fragments))
+
+    @property
+    def given_up(self) -> int:
+        """Datagrams whose fragments never all came, or not in time."""
+        return sum(table.given_up for table in self._fragments)
+
+    def decode(self, frames: Frames) -> Decoded:
+        """Decode a batch of frames of one link type. Raises nothing, whatever the bytes are."""
+        if not len(frames):
+            return Decoded(Packets.empty(), Arps.empty(), frames.data, {}, 0, frames.now)
+        batch = Batch.of(frames)
+        judge = (
+            np.zeros(len(frames), dtype=np.bool_)
+            if self._ignore_checksums
+            else (~frames.csum_valid)
+        )
+        below = links.read(batch, frames.link)
+        _count_others(batch, below)
+        arps = _arps(batch, below, frames)
+        batch, packets = self._read(batch, below, judge, frames.ts, 0)
+        inner = Inner.concat(
+            [
+                tunnels.subframes(batch, below, judge),
+                tunnels.carried(batch.data, packets, judge),
+            ]
+        )
+        data = batch.data
+        if len(inner):
+            data, packets = self._go_inside(data, packets, inner, frames.ts, judge)
+        not_understood, malformed = batch.counts()
+        return Decoded(packets, arps, data, not_understood, malformed, frames.now)
+
+    def _read(
+        self, batch: Batch, below: Links, judge: Bool, ts: I64, level: int
+    ) -> tuple[Batch, Packets]:
+        """Read the network and transport layers of a level; what was put together of fragments
+        lies behind the data of the batch returned."""
+        ip, pieces = network.read(batch, below, judge)
+        if len(pieces):
+            batch, below, ip = self._join(batch, below, judge, ts, level, ip, pieces)
+        return batch, transport.read(batch, below, ts, ip)
+
+    def _join(
+        self, batch: Batch, below: Links, judge: Bool, ts: I64, level: int, ip: Datagrams,
+        pieces: Pieces,
+    ) -> tuple[Batch, Links, Datagrams]:  # fmt: skip
+        """Let fragments that complete a datagram stand for it."""
+        whole = self._fragments[level].take(batch.data, ts, pieces)
+        if not whole:
+            return batch, below, ip
+        rows = np.array([w.row for w in whole], dtype=np.int64)
+        sizes = np.array([len(w.datagram) for w in whole], dtype=np.int64)
+        start = len(batch.data) + np.cumsum(sizes) - sizes
+        joined = b"".join(w.datagram for w in whole)
+        cap_end, wire_end = batch.cap_end.copy(), batch.wire_end.copy()
+        cap_end[rows] = wire_end[rows] = start + sizes
+        batch = replace(
+            batch,
+            data=np.concatenate([batch.data, np.frombuffer(joined, dtype=np.uint8)]),
+            cap_end=cap_end,
+            wire_end=wire_end,
+        )
+        batch.fate[rows] = ALIVE
+        net, judge = below.net.copy(), judge.copy()
+        net[rows], judge[rows] = start, [w.judge for w in whole]
+        below = replace(below, net=net)
+        more, _ = network.read(batch, below, judge, rows)
+        ip = Datagrams.concat([ip, more])
+        return batch, below, ip.take(np.argsort(ip.frame, kind="stable"))
+
+    def _go_inside(
+        self, data: U8, packets: Packets, inner: Inner, ts: I64, judge: Bool
+    ) -> tuple[U8, Packets]:
+        """Decode what is inside the packets, and what is inside that."""
+        parts, carriers = [packets], [np.full(len(packets), -1, dtype=np.int64)]
+        marks = []
+        so_far = len(packets)
+        for level in range(1, 1 + MAX_TUNNELS):
+            if not len(inner):
+                break
+            inner = inner.take(np.argsort(inner.frame, kind="stable"))
+            n = len(inner)
+            batch = Batch(data, inner.start, inner.cap_end, inner.wire_end, np.zeros(n, np.uint8))
+            below = links.inside(batch, inner.kind)
+            below = replace(below, src_mac=inner.src_mac, dst_mac=inner.dst_mac)
+            _count_others(batch, below)
+            batch.give_up(np.nonzero(below.kind == ETH_ARP)[0], ARP)
+            batch, found = self._read(batch, below, inner.judge, ts[inner.frame], level)
+            split = tunnels.subframes(batch, below, inner.judge, inner)
+            shown = np.isin(batch.fate, _CARRIED) | np.isin(inner.tunnel, tunnels.ALWAYS)
+            marks.append(inner.take(shown & (inner.outer >= 0)))
+            carriers.append(inner.outer[found.frame])
+            found = replace(found, frame=inner.frame[found.frame])
+            deeper = tunnels.carried(batch.data, found, judge)
+            inner = Inner.concat([split, replace(deeper, outer=deeper.outer + so_far)])
+            data = batch.data
+            parts.append(found)
+            so_far += len(found)
+        return data, _in_order(Packets.concat(parts), np.concatenate(carriers), Inner.concat(marks))
+
+
+def _in_order(packets: Packets, carrier: I64, carried: Inner) -> Packets:
+    """Put packets of several levels in order of arrival, each before what it carries.
+
+    `carrier` are rows of packets or -1; `carried` says what was found in which.
+    """
+    carries = packets.carries
+    carries[carried.outer] = carried.tunnel
+    order = np.argsort(packets.frame, kind="stable")
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(1, 1 + len(order))
+    carrier = np.where(carrier >= 0, place[carrier], 0)
+    return replace(packets, carries=carries, carrier=carrier).take(order)
 
 
 def _count_others(batch: Batch, below: Links) -> None:
     """Give up the frames that hold neither IP nor ARP."""
     kind = below.kind
     rows = np.nonzero((kind != ETH_IP4) & (kind != ETH_IP6) & (kind != ETH_ARP))[0]
+    rows = rows[kind[rows] != SUBFRAMES]
     if len(rows):
         fate = np.full(len(rows), ETHERTYPE, dtype=np.uint8)
         for ethertype, other in _ETHERTYPE_FATES.items():
@@ -70,107 +204,3 @@ def _arps(batch: Batch, below: Links, frames: Frames) -> Arps:
         src=v4_addresses(words[7] << 16 | words[8]),
         dst=v4_addresses(words[12] << 16 | words[13]),
     )
-
-
-def _packets(batch: Batch, below: Links, frames: Frames, ip: Datagrams) -> Packets:
-    """Read the transport headers."""
-    ip, words, header, length = _transport(batch, ip)
-    frame, proto = ip.frame, ip.proto
-    tcp, icmp = proto == TCP, (proto == ICMP) | (proto == ICMP6)
-    ports = tcp | (proto == UDP)
-    sport, dport = words[0] >> 16, words[0] & 0xFFFF
-    if icmp.any():
-        sport = np.where(icmp, words[0] >> 24, sport)
-        dport = np.where(icmp, words[0] >> 16 & 0xFF, dport)
-    ported = ports | icmp
-    if not ported.all():
-        sport, dport = sport * ported, dport * ported
-    cap_end = batch.cap_end[frame]
-    payload = np.minimum(ip.body + header, cap_end)
-    payload_len = length - header
-    return Packets(
-        ts=frames.ts[frame],
-        frame=frame,
-        src_mac=below.src_mac[frame],
-        dst_mac=below.dst_mac[frame],
-        src=ip.src,
-        dst=ip.dst,
-        v6=ip.v6,
-        proto=proto,
-        sport=sport.astype(np.uint16),
-        dport=dport.astype(np.uint16),
-        ip_len=ip.end - ip.net,
-        payload_len=payload_len,
-        payload_start=payload,
-        payload_cap=np.minimum(payload_len, cap_end - payload),
-        flags=((words[3] >> 16 & 0xFF) * tcp).astype(np.uint8),
-        seq=words[1] * tcp,
-        ack=words[2] * tcp,
-        window=((words[3] & 0xFFFF) * tcp).astype(np.uint16),
-        bad_csum=ip.bad_header | _bad_transport(batch, ip, words, length),
-        icmp_id=((words[1] >> 16) * _is_echo(proto, sport)).astype(np.uint16),
-    )
-
-
-def _transport(batch: Batch, ip: Datagrams) -> tuple[Datagrams, Array, I64, I64]:
-    """Return the datagrams whose transport header holds, and of it uint32[5, n] words,
-    the bytes of the header, and the bytes of header and payload."""
-    least = _HEADER[ip.proto]
-    upto = ip.body + least
-    batch.give_up(ip.frame[upto > ip.end], MALFORMED)
-    batch.need(ip.frame, upto)
-    words = words_at(batch.data, ip.body, 20, ">u4")
-    tcp, udp = ip.proto == TCP, ip.proto == UDP
-    room = ip.end - ip.body
-    header = np.where(tcp, words[3] >> 28 << 2, least).astype(np.int64)
-    claimed = words[1] >> 16
-    # UDP's own length rules; zero stands for a super-frame.
-    length = np.where(udp & (claimed != 0), claimed, room).astype(np.int64)
-    batch.give_up(ip.frame[(header < least) | (header > length) | (length > room)], MALFORMED)
-    alive = batch.fate[ip.frame] == 0
-    if alive.all():
-        return ip, words, header, length
-    return ip.take(alive), words[:, alive], header[alive], length[alive]
-
-
-def _is_echo(proto: Array, icmp_type: Array) -> Bool:
-    echo4 = (proto == ICMP) & ((icmp_type == 8) | (icmp_type == 0))
-    echo6 = (proto == ICMP6) & ((icmp_type == 128) | (icmp_type == 129))
-    echo: Bool = echo4 | echo6
-    return echo
-
-
-def _bad_transport(batch: Batch, ip: Datagrams, words: Array, length: I64) -> Bool:
-    """Return bool[n]: the transport checksum is wrong, where it can be judged."""
-    bad = np.zeros(len(ip), dtype=np.bool_)
-    proto = ip.proto
-    judged = ip.judge & (_HEADER[proto] > 0)
-    unset = (proto == UDP) & (words[1] & 0xFFFF == 0)
-    bad |= judged & unset & ip.v6  # UDP over IPv6 may not leave it out, over IPv4 it may
-    rows = np.nonzero(judged & ~unset)[0]
-    if not len(rows):
-        return bad
-    whole = len(rows) == len(ip)
-    if not whole:
-        ip, length = ip.take(rows), length[rows]
-        proto = ip.proto
-    total = checksum.sums(batch.data, ip.body, ip.body + length)
-    pseudo = _pseudo_header(ip) + proto + length.astype(np.uint64)
-    pseudo[proto == ICMP] = 0
-    total += pseudo
-    bad[rows] = checksum.fold(total) != 0xFFFF
-    return bad
-
-
-def _pseudo_header(ip: Datagrams) -> Array:
-    """Return uint64[n]: the plain sum of both addresses as 32-bit words.
-
-    The prefix under which IPv4 addresses are written adds 0xFFFF, which is zero here.
-    """
-    low = np.uint64(0xFFFFFFFF)
-    total: Array = (ip.src[:, 1] & low) + (ip.src[:, 1] >> 32) + (ip.dst[:, 1] & low)
-    total += ip.dst[:, 1] >> 32
-    if ip.v6.any():
-        for high in (ip.src[:, 0], ip.dst[:, 0]):
-            total += (high & low) + (high >> 32)
-    return total

@@ -103,8 +103,13 @@ class DeviceTable:
     # --- learning ---------------------------------------------------------
 
     def step(self, decoded: Decoded) -> None:
-        """Learn from a batch's packets and ARPs."""
+        """Learn from a batch's packets and ARPs.
+
+        What came through a tunnel teaches nothing: anybody may write any address inside.
+        """
         p, a = decoded.packets, decoded.arps
+        if p.carrier.any():
+            p = p.take(p.carrier == 0)
         if not len(p) and not len(a):
             return
         mac = np.concatenate([p.src_mac, a.src_mac])

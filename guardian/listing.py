@@ -11,11 +11,12 @@ from typing import Any
 
 import click
 
-from guardian import capture, connlog, decode
+from guardian import capture, connlog
 from guardian.addresses import Lan, texts
 from guardian.config import Settings
 from guardian.connlog import guarded
 from guardian.conns import ConnTable
+from guardian.decode import Decoder
 from guardian.errors import GuardianError, InputError
 from guardian.pipeline import Pipeline, Step
 from guardian.reading import reading
@@ -76,6 +77,7 @@ def records(path: Path, settings: Settings) -> Iterator[Conns]:
             raise log.fault
         return
     table = ConnTable(lan)
+    decoder = Decoder(ignore_checksums=settings.capture.ignore_checksums)
     fault: InputError | None = None
     frames = capture.read_frames(path)
     while fault is None:
@@ -86,8 +88,7 @@ def records(path: Path, settings: Settings) -> Iterator[Conns]:
             break
         if batch is None:
             break
-        decoded = decode.decode(batch, ignore_checksums=settings.capture.ignore_checksums)
-        yield table.step(decoded).records
+        yield table.step(decoder.decode(batch)).records
     yield table.finish().records
     if fault is not None:
         raise fault

@@ -1,7 +1,7 @@
 """The network layer of a batch: IPv4 with options, IPv6 with extension headers.
 
-What comes out is one Datagrams table in order of arrival; the transport layer
-is read from it. A later stage may put reassembled datagrams between the two.
+What comes out is one Datagrams table in order of arrival, from which the transport layer is
+read, and the fragments, of which fragments.py makes datagrams that come here again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from guardian import checksum
 from guardian.fates import CUT_SHORT, FRAGMENT, MALFORMED, Batch
+from guardian.fragments import Pieces
 from guardian.frames import v4_addresses, words_at
 from guardian.links import ETH_IP4, ETH_IP6, Links
 from guardian.tables import I64, U8, U64, Array, Bool, Table, col
@@ -50,20 +51,30 @@ class Datagrams(Table):
     """The IPv4 header checksum is wrong."""
 
 
-def read(batch: Batch, links: Links, judge: Bool) -> Datagrams:
-    """Read the IP headers of all frames that are alive; `judge` says whose checksums count."""
-    found = [_ip4(batch, links, judge), _ip6(batch, links, judge)]
-    found = [part for part in found if len(part)]
-    if len(found) < 2:
-        return Datagrams.concat(found)
-    both = Datagrams.concat(found)
-    return both.take(np.argsort(both.frame, kind="stable"))
+def read(
+    batch: Batch, links: Links, judge: Bool, rows: I64 | None = None
+) -> tuple[Datagrams, Pieces]:
+    """Read the IP headers of all frames that are alive, or of those of `rows`.
+
+    `judge` says whose checksums count. Datagrams and fragments are in order of arrival.
+    """
+    parts = []
+    for kind, reader in ((ETH_IP4, _ip4), (ETH_IP6, _ip6)):
+        among = np.arange(len(links.kind)) if rows is None else rows
+        mine = batch.alive(among[links.kind[among] == kind])
+        if len(mine):
+            parts.append(reader(batch, links, judge, mine))
+    datagrams = [part for part, _ in parts if len(part)]
+    pieces = [part for _, part in parts if len(part)]
+    whole, cut = Datagrams.concat(datagrams), Pieces.concat(pieces)
+    if len(datagrams) > 1:
+        whole = whole.take(np.argsort(whole.frame, kind="stable"))
+    if pieces:
+        cut = cut.take(np.argsort(cut.row, kind="stable"))
+    return whole, cut
 
 
-def _ip4(batch: Batch, links: Links, judge: Bool) -> Datagrams:
-    rows = batch.alive(np.nonzero(links.kind == ETH_IP4)[0])
-    if not len(rows):
-        return Datagrams.empty()
+def _ip4(batch: Batch, links: Links, judge: Bool, rows: I64) -> tuple[Datagrams, Pieces]:
     net = links.net[rows]
     batch.need(rows, net + 20)
     words = words_at(batch.data, net, 20, ">u4")
@@ -75,14 +86,13 @@ def _ip4(batch: Batch, links: Links, judge: Bool) -> Datagrams:
     wrong = (words[0] >> 28 != 4) | (header < 20) | (length < header) | (length > room)
     batch.give_up(rows[wrong], MALFORMED)
     batch.need(rows, net + header)
-    batch.give_up(rows[words[1] & 0x3FFF != 0], FRAGMENT)
 
     alive = batch.fate[rows] == 0
     if not alive.all():
         rows, net, header, length = rows[alive], net[alive], header[alive], length[alive]
         words = words[:, alive]
     judge = judge[rows] & (net + length <= batch.cap_end[rows])
-    return Datagrams(
+    found = Datagrams(
         frame=rows,
         src=v4_addresses(words[3]),
         dst=v4_addresses(words[4]),
@@ -94,6 +104,41 @@ def _ip4(batch: Batch, links: Links, judge: Bool) -> Datagrams:
         judge=judge,
         bad_header=judge & _bad_header(batch.data, words, net, header),
     )
+    cut = words[1] & 0x3FFF != 0
+    if not cut.any():
+        return found, Pieces.empty()
+    return found.take(~cut), _cut4(batch, found.take(cut), words[1, cut])
+
+
+def _cut4(batch: Batch, found: Datagrams, word: Array) -> Pieces:
+    """Make pieces of IPv4 fragments; `word` is the second of the header."""
+    batch.give_up(found.frame, FRAGMENT)
+    pieces = Pieces(
+        row=found.frame,
+        src=found.src,
+        dst=found.dst,
+        v6=found.v6,
+        proto=found.proto,
+        ident=(word >> 16).astype(np.uint32),
+        offset=(word & 0x1FFF).astype(np.int64) << 3,
+        last=word & 0x2000 == 0,
+        net=found.net,
+        fixed=found.body,
+        body=found.body,
+        end=found.end,
+        named=found.net,
+        judge=found.judge,
+    )
+    return _sound(batch, pieces.take(~found.bad_header))
+
+
+def _sound(batch: Batch, pieces: Pieces) -> Pieces:
+    """Return the fragments of which a datagram can be made: whole ones that keep the rules."""
+    size = pieces.end - pieces.body
+    sound = (pieces.end <= batch.cap_end[pieces.row]) & (size > 0)
+    sound &= pieces.last | (size & 7 == 0)
+    sound &= pieces.offset + size <= 0xFFFF
+    return pieces.take(sound)
 
 
 def _bad_header(data: U8, words: Array, net: I64, header: I64) -> Bool:
@@ -106,10 +151,7 @@ def _bad_header(data: U8, words: Array, net: I64, header: I64) -> Bool:
     return bad
 
 
-def _ip6(batch: Batch, links: Links, judge: Bool) -> Datagrams:
-    rows = batch.alive(np.nonzero(links.kind == ETH_IP6)[0])
-    if not len(rows):
-        return Datagrams.empty()
+def _ip6(batch: Batch, links: Links, judge: Bool, rows: I64) -> tuple[Datagrams, Pieces]:
     net = links.net[rows]
     batch.need(rows, net + 40)
     words = words_at(batch.data, net, 40, ">u8")
@@ -122,38 +164,36 @@ def _ip6(batch: Batch, links: Links, judge: Bool) -> Datagrams:
     length = np.where(super_frame, room, payload + 40)
     batch.give_up(rows[(first >> 60 != 6) | (length > room)], MALFORMED)
     end = net + length
-    body = net + 40
-    known = np.ones(len(rows), dtype=np.bool_)
-    _walk_extensions(batch, rows, end, proto=proto, body=body, known=known)
-
-    alive = batch.fate[rows] == 0
-    judge = judge[rows] & (end <= batch.cap_end[rows]) & known
-    return Datagrams(
+    found = Datagrams(
         frame=rows,
         src=words[1:3].T,
         dst=words[3:5].T,
         v6=np.ones(len(rows), dtype=np.bool_),
         proto=proto,
         net=net,
-        body=body,
+        body=net + 40,
         end=end,
-        judge=judge,
+        judge=judge[rows] & (end <= batch.cap_end[rows]),
         bad_header=np.zeros(len(rows), dtype=np.bool_),
-    ).take(slice(None) if alive.all() else alive)
+    )
+    pieces = _walk_extensions(batch, found)
+    alive = batch.fate[rows] == 0
+    return (found if alive.all() else found.take(alive)), pieces
 
 
-def _walk_extensions(
-    batch: Batch, rows: I64, end: I64, *, proto: U8, body: I64, known: Bool
-) -> None:
+def _walk_extensions(batch: Batch, found: Datagrams) -> Pieces:
     """Move proto and body past extension headers, one more of each datagram a round.
 
-    `known` becomes false where a routing header is not yet used up: the checksum is made for
-    its last address.
+    A routing header that is not yet used up makes checksums unknowable: they are made for its
+    last address.
     """
+    rows, end, proto, body = found.frame, found.end, found.proto, found.body
+    named = found.net + 6
+    cut: list[Pieces] = []
     for _ in range(MAX_EXTENSIONS):
         here = np.nonzero(_IS_EXTENSION[proto] & (batch.fate[rows] == 0))[0]
         if not len(here):
-            return
+            return Pieces.concat(cut)
         at, kind, frame = body[here], proto[here], rows[here]
         batch.give_up(frame[at + 8 > end[here]], MALFORMED)
         batch.give_up(frame[at + 8 > batch.cap_end[frame]], CUT_SHORT)
@@ -163,8 +203,36 @@ def _walk_extensions(
         length = np.where(kind == FRAGMENT_HEADER, 8, length)
         batch.give_up(frame[at + length > end[here]], MALFORMED)
         part = (kind == FRAGMENT_HEADER) & ((head[2] != 0) | (head[3] & 0xF9 != 0))
-        batch.give_up(frame[part], FRAGMENT)
-        known[here] &= (kind != ROUTING) | (head[3] == 0)
+        part &= batch.fate[frame] == 0
+        if part.any():
+            cut.append(_cut6(batch, found.take(here[part]), head[:, part], named[here[part]]))
+        found.judge[here] &= (kind != ROUTING) | (head[3] == 0)
+        named[here] = at
         proto[here] = head[0]
         body[here] = at + length
     batch.give_up(rows[_IS_EXTENSION[proto]], MALFORMED)
+    return Pieces.concat(cut)
+
+
+def _cut6(batch: Batch, found: Datagrams, head: Array, named: I64) -> Pieces:
+    """Make pieces of IPv6 fragments, whose body is the fragment header with bytes `head`."""
+    batch.give_up(found.frame, FRAGMENT)
+    word = head.astype(np.uint32)
+    place = word[2] << 8 | word[3]
+    pieces = Pieces(
+        row=found.frame,
+        src=found.src,
+        dst=found.dst,
+        v6=found.v6,
+        proto=head[0],
+        ident=word[4] << 24 | word[5] << 16 | word[6] << 8 | word[7],
+        offset=(place & 0xFFF8).astype(np.int64),
+        last=place & 1 == 0,
+        net=found.net,
+        fixed=found.body,
+        body=found.body + 8,
+        end=found.end,
+        named=named,
+        judge=found.judge,
+    )
+    return _sound(batch, pieces)

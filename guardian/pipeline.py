@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from guardian import decode, slices
+from guardian import slices
 from guardian.addresses import Lan
 from guardian.alerts import AlertSettings, IncidentTable, Ruler
 from guardian.bundle import Bundle
 from guardian.conns import ConnTable, Told
 from guardian.const import MAX_CONNS, ROWS_PER_CHUNK
+from guardian.decode import Decoder
 from guardian.devices import DeviceTable
 from guardian.features import FeatureExtractor
 from guardian.incidents import IncidentEvent
@@ -70,7 +71,7 @@ class Pipeline:
         self.devices = devices
         self.conns = ConnTable(lan, capacity=capacity, seed=seed, cut_is_gap=not live)
         self.counts = Counts()
-        self._ignore_checksums = ignore_checksums
+        self._decoder = Decoder(ignore_checksums=ignore_checksums)
         self._features = FeatureExtractor(lan, utc_offset_s=utc_offset_s)
         self._sequences = SequenceTable(bundle.window, len(bundle.features))
         self._scorer = Scorer(bundle)
@@ -81,7 +82,7 @@ class Pipeline:
 
     def step(self, frames: Frames) -> Step:
         """Take a batch of frames; an empty one only moves the clock."""
-        decoded = decode.decode(frames, ignore_checksums=self._ignore_checksums)
+        decoded = self._decoder.decode(frames)
         self._count(len(frames), decoded)
         self.devices.step(decoded)
         return self._told(self.conns.step(decoded), decoded.now)

@@ -101,7 +101,8 @@ class Frames:
 
 @dataclass(frozen=True)
 class Packets(Table):
-    """The IP packets of a batch, one row each, in order of arrival."""
+    """The IP packets of a batch, one row each, in order of arrival; what came through a tunnel
+    has its own row after that of its carrier, and what came in fragments one row in all."""
 
     ts: I64 = col("i8")
     frame: I64 = col("i8")
@@ -136,6 +137,12 @@ class Packets(Table):
     where csum_valid. Never set under --ignore-checksums."""
     icmp_id: U16 = col("u2")
     """Identifier of an ICMP echo; 0 for others."""
+    carrier: I64 = col("i8")
+    """Row in this table, counted from 1, of the packet within which this one came through a tunnel;
+    0 for none. It stands before this one and has its time; frame and MACs are those of the
+    outermost."""
+    carries: U8 = col("u1")
+    """What the payload is as a tunnel (tunnels.IP_TUNNEL, VXLAN, ...), 0 for none that we know."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,8 @@ class Decoded:
     packets: Packets
     arps: Arps
     data: U8
-    """Frames.data, for those who look into payloads."""
+    """Frames.data, for those who look into payloads; behind it lie datagrams that came in
+    fragments."""
     not_understood: dict[str, int]
     """Frames that are no IP packet we decode, counted by kind (a fixed, small set of names)."""
     malformed: int

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from guardian import bundle as bundles
-from guardian import capture, decode
+from guardian import capture
 from guardian.addresses import Lan
 from guardian.devices import DeviceTable
 from guardian.pipeline import Pipeline
@@ -80,6 +80,7 @@ class Run:
         lan = Lan()
         pipeline = Pipeline(loaded, lan, DeviceTable(lan))
         self.start_s = time.process_time() - begun
+        clock.watch("decode, checksums verified", pipeline._decoder, "decode")
         clock.watch("connections", pipeline.conns, "step", "finish")
         clock.watch("devices", pipeline.devices, "step", "sides")
         clock.watch("features", pipeline._features, "step")
@@ -87,17 +88,12 @@ class Run:
         clock.watch("scoring, both models", pipeline._scorer, "score")
         clock.watch("verdicts", pipeline._verdicts, "add", "take")
         clock.watch("incidents", pipeline.incidents, "step", "tick", "finish")
-        plain = decode.decode
         frames = capture.read_frames(path)
         following = clock.timed("read pcap", lambda: next(frames, None))
-        clock.watch("decode, checksums verified", decode, "decode")
         begun = time.process_time()
-        try:
-            while (batch := following()) is not None:
-                pipeline.step(batch)
-            pipeline.finish()
-        finally:
-            setattr(decode, "decode", plain)  # noqa: B010 - as Clock.watch set it
+        while (batch := following()) is not None:
+            pipeline.step(batch)
+        pipeline.finish()
         self.whole_s = time.process_time() - begun
         self.seconds = clock.seconds
         self.counts = pipeline.counts

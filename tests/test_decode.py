@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from guardian import capture
 from guardian.addresses import text
-from guardian.decode import decode
+from guardian.const import NS
+from guardian.decode import Decoder, decode
 from guardian.fates import KINDS
 from guardian.tables import Decoded, Frames
 from tests import wire
@@ -23,19 +24,29 @@ from tests.twins import decode as twin
 LINKS = (1, 0, 108, 12, 14, 101, 113, 228, 229, 276, 105, 127, 9, 50, 51, 104, 239, 147)
 COLUMNS = (
     "ts", "frame", "src_mac", "dst_mac", "src", "dst", "v6", "proto", "sport", "dport", "ip_len",
-    "payload_len", "payload_start", "payload_cap", "flags", "seq", "ack", "window", "bad_csum",
-    "icmp_id",
+    "payload_len", "payload_cap", "flags", "seq", "ack", "window", "bad_csum",
+    "icmp_id", "carrier", "carries",
 )  # fmt: skip
 
 
 def twin_of(frames: Frames, ignore_checksums: bool = False) -> twin.Result:
-    rows = [
+    return twin.decode(frames.link, rows_of(frames), ignore_checksums)
+
+
+def rows_of(frames: Frames) -> list[tuple[int, bytes, int, bool]]:
+    return [
         (int(ts), frames.data[start : start + caplen].tobytes(), int(wirelen), bool(valid))
         for ts, start, caplen, wirelen, valid in zip(
             frames.ts, frames.start, frames.caplen, frames.wirelen, frames.csum_valid, strict=True
         )
     ]
-    return twin.decode(frames.link, rows, ignore_checksums)
+
+
+def with_payload(made: Decoded) -> list[dict[str, Any]]:
+    rows = table_rows(made.packets, COLUMNS)
+    for row, start in zip(rows, made.packets.payload_start.tolist(), strict=True):
+        row["payload"] = made.data[start : start + row["payload_cap"]].tobytes()
+    return rows
 
 
 def table_rows(table: Any, names: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -49,17 +60,17 @@ def check_against_twin(frames: Frames, ignore_checksums: bool = False) -> Decode
     """Every column equals the twin's, and every frame has exactly one fate."""
     fast = decode(frames, ignore_checksums)
     slow = twin_of(frames, ignore_checksums)
-    rows = table_rows(fast.packets, COLUMNS)
-    for row in rows:
-        row["payload_start"] -= int(frames.start[row["frame"]])
-    assert rows == [{name: row[name] for name in COLUMNS} for row in slow.packets]
+    rows, p = with_payload(fast), fast.packets
+    assert rows == [{name: row[name] for name in (*COLUMNS, "payload")} for row in slow.packets]
     names = ("ts", "op", "src_mac", "src", "dst")
     assert table_rows(fast.arps, names) == [{n: row[n] for n in names} for row in slow.arps]
     assert fast.not_understood == slow.not_understood
     assert fast.malformed == slow.malformed
     assert set(fast.not_understood) <= set(KINDS)
     others = sum(fast.not_understood.values()) + fast.malformed
-    assert len(fast.packets) + len(fast.arps) + others == len(frames)
+    whole = len(np.unique(p.frame))  # a frame may hold several packets
+    split = slow.split
+    assert whole <= len(frames) - len(fast.arps) - others <= whole + split
     return fast
 
 
@@ -120,6 +131,100 @@ def some_frame(chance: Random, link: int) -> bytes:
         body = b"\xaa\xaa\x03\0\0\0" + struct.pack(">H", kind) + body
         kind = len(body)
     return damage(chance, some_link(chance, link, body, kind))
+
+
+def some_tunnel(chance: Random, body: bytes, kind: int) -> tuple[bytes, int]:
+    """Put an IP packet into a tunnel of any kind; return the packet around it."""
+    over = wire.ether(body, kind)
+    ipv4 = kind == 0x0800
+    which = chance.randrange(11)
+    flags = chance.choice([0, 0x8000, 0x2000, 0x3000, 0xB000, 0x4000, 0x40])
+    if which == 0:
+        return some_outer(chance, body, 4 if ipv4 else 41)
+    if which == 1:
+        inner, name = chance.choice([(body, kind), (over, 0x6558), (over, 0x88BE), (over, 0x22EB)])
+        head = {0x22EB: chance.choice([bytes(12), bytes(11) + b"\1" + bytes(8)]), 0x88BE: bytes(
+            8 if flags & 0x1000 else 0)}.get(name, b"")  # fmt: skip
+        return some_outer(chance, wire.gre(head + inner, name, flags), 47)
+    if which == 2:
+        packet = wire.gre(wire.ppp(body, kind, framed=True), 0x880B, 0x3080, 1)
+        return some_outer(chance, packet, 47)
+    if which == 3:
+        frame = wire.amsdu(body, body) if ipv4 else wire.wifi(body, kind)
+        return some_outer(chance, wire.gre(frame, chance.choice([0x8200, 0x8370, 0x9000])), 47)
+    payload, port = {
+        4: (wire.vxlan(over), 4789),
+        5: (wire.geneve(over, options=chance.randrange(3)), 6081),
+        6: (wire.geneve(body, kind), 6081),
+        7: (wire.gtp(body, chance.randrange(6), optional=chance.random() < 0.5), 2152),
+        8: (wire.teredo(body, origin=chance.random() < 0.5, authentic=chance.random() < 0.5), 3544),
+        9: (wire.ayiya(body, 4 if ipv4 else 41), 5072),
+        10: (wire.vxlan(wire.ether(wire.arp(), 0x0806)), 4789),
+    }[which]
+    return some_outer(chance, payload, 17, chance.choice([port, port, 50_000]))
+
+
+def some_outer(chance: Random, body: bytes, proto: int, port: int = 0) -> tuple[bytes, int]:
+    v6 = chance.random() < 0.2
+    src, dst = (wire.A6, wire.B6) if v6 else (wire.A4, wire.B4)
+    if proto == 17:
+        ports = chance.choice([(port, 2000), (2000, port)])
+        body = wire.udp(body, src, dst, *ports)
+    return (wire.ip6(body, proto), 0x86DD) if v6 else (wire.ip4(body, proto), 0x0800)
+
+
+def some_pieces(chance: Random, body: bytes, kind: int) -> list[bytes]:
+    """Cut an IP packet into fragments, in any order, some twice, missing or altered."""
+    sizes = [8 * chance.randrange(1, 5) for _ in range(chance.randrange(1, 6))]
+    ident = chance.choice([7, 7, 8, 9])
+    pieces = (wire.cut4 if kind == 0x0800 else wire.cut6)(body, *sizes, ident=ident) or [body]
+    if chance.random() < 0.3:
+        chance.shuffle(pieces)
+    if chance.random() < 0.2:
+        pieces.append(chance.choice(pieces))
+    if chance.random() < 0.2:
+        del pieces[chance.randrange(len(pieces))]
+    if chance.random() < 0.2:
+        pieces += (wire.cut4 if kind == 0x0800 else wire.cut6)(body[::-1][:20] + body[20:], 16)
+    return pieces
+
+
+def some_traffic(chance: Random, link: int) -> list[bytes]:
+    """Frames with tunnels and fragments in them, at any level, mixed with others."""
+    out: list[list[bytes]] = []
+    for _ in range(chance.randrange(1, 7)):
+        packets = [some_plain(chance)]
+        for _ in range(chance.choice([0, 1, 1, 1, 2, 3, 6])):
+            if chance.random() < 0.4:
+                packets = [
+                    (piece, kind) for body, kind in packets for piece in some_pieces(
+                        chance, body, kind)
+                ]  # fmt: skip
+            elif len(packets) < 20:
+                packets = [some_tunnel(chance, body, kind) for body, kind in packets]
+        out.append([damaged_link(chance, link, body, kind) for body, kind in packets])
+    mixed = []
+    while any(out):
+        mixed.append(chance.choice([frames for frames in out if frames]).pop(0))
+    return mixed
+
+
+def some_plain(chance: Random) -> tuple[bytes, int]:
+    if chance.random() < 0.3:
+        return some_ip(chance)
+    src, dst, v6 = wire.A4, wire.B4, chance.random() < 0.4
+    if v6:
+        src, dst = (bytes.fromhex("20010000") + wire.A6[4:], wire.B6)
+    body = wire.tcp(some_bytes(chance, 60), src, dst)
+    return (wire.ip6(body, 6, src, dst), 0x86DD) if v6 else (wire.ip4(body, 6), 0x0800)
+
+
+def damaged_link(chance: Random, link: int, body: bytes, kind: int) -> bytes:
+    if link == 105 and kind == 0x0800 and chance.random() < 0.3:
+        frame = wire.amsdu(*[body] * chance.randrange(1, 4))
+    else:
+        frame = some_link(chance, link, body, kind)
+    return damage(chance, frame) if chance.random() < 0.15 else frame
 
 
 def some_layer(  # noqa: PLR0911
@@ -212,6 +317,59 @@ def test_equals_the_twin_on_any_frames(chance: Random, link: int) -> None:
     )
     second = decode(frames, ignore)
     assert table_rows(first.packets, COLUMNS) == table_rows(second.packets, COLUMNS)
+
+
+@settings(max_examples=150)
+@given(seed=st.integers(0, 1 << 32), link=st.sampled_from((1, 101, 105)))
+def test_equals_the_twin_on_tunnels_and_fragments(seed: int, link: int) -> None:
+    """And whatever the cut into batches, where the twin keeps its fragments too."""
+    chance = Random(seed)
+    pieces = some_traffic(chance, link)
+    wirelens = [len(piece) + chance.choice([0, 0, 0, 0, 4, 40]) for piece in pieces]
+    whole = wire.frames_of(pieces, link, wirelens=wirelens)
+    check_against_twin(whole)
+    wide = np.sort(np.array([chance.choice([0, 0, 0, 40 * NS]) for _ in pieces]).cumsum())
+    whole = Frames(**{**vars(whole), "ts": whole.ts + wide})
+    slow = twin.decode(link, rows_of(whole))
+    fast: list[dict[str, Any]] = []
+    decoder, at = Decoder(), 0
+    while at < len(pieces):
+        upto = at + chance.randrange(1, 6)
+        part = {
+            name: value[at:upto]
+            for name, value in vars(whole).items() if name not in ("data", "link", "now")
+        }  # fmt: skip
+        made = decoder.decode(Frames(data=whole.data, link=link, now=0, **part))
+        rows = with_payload(made)
+        for row in rows:
+            row["frame"] += at
+            row["carrier"] += len(fast) if row["carrier"] else 0
+        fast += rows
+        at = upto
+    assert fast == [{name: row[name] for name in (*COLUMNS, "payload")} for row in slow.packets]
+
+
+def test_tunnels_and_fragments_are_reached() -> None:
+    """The property above is worth something only if it sees every tunnel at every depth."""
+    chance = Random(3)
+    seen, depths, joined, several = set(), set(), 0, 0
+    for link in (1, 101, 105):
+        for _ in range(150):
+            pieces = some_traffic(chance, link)
+            made = decode(wire.frames_of(pieces, link))
+            p = made.packets
+            seen |= set(p.carries.tolist())
+            depth = np.zeros(len(p), dtype=int)
+            for i in np.flatnonzero(p.carrier).tolist():
+                assert p.carrier[i] <= i
+                depth[i] = depth[p.carrier[i] - 1] + 1
+            depths |= set(depth.tolist())
+            joined += int((p.payload_start > sum(map(len, pieces))).sum())
+            top = np.bincount(p.frame[p.carrier == 0], minlength=1)
+            several += int((top > 1).sum())
+    assert seen == set(range(7))
+    assert depths == set(range(5))
+    assert min(joined, several) > 20
 
 
 @settings(max_examples=200)
@@ -506,7 +664,8 @@ def test_agrees_with_scapy_on_real_captures(data: Path) -> None:
             if frames.link != 1:
                 continue
             p = decode(frames).packets
-            for i in np.nonzero(~p.v6)[0].tolist():
+            plain = ~p.v6 & (p.carrier == 0) & (p.payload_start < len(frames.data))
+            for i in np.nonzero(plain)[0].tolist():
                 at = int(frames.start[p.frame[i]])
                 packet = Ether(frames.data[at : at + int(frames.caplen[p.frame[i]])].tobytes())
                 if IP not in packet:

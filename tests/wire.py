@@ -27,10 +27,11 @@ def ip4(
     *,
     options: bytes = b"",
     part: int = 0,
+    ident: int = 7,
 ) -> bytes:
     size = 20 + len(options)
     head = struct.pack(
-        ">BBHHHBBH4s4s", 0x40 | size // 4, 0, size + len(body), 7, part, 64, proto, 0, src, dst
+        ">BBHHHBBH4s4s", 0x40 | size // 4, 0, size + len(body), ident, part, 64, proto, 0, src, dst
     )
     head += options
     check = internet_sum(head) ^ 0xFFFF
@@ -117,6 +118,76 @@ def wifi(body: bytes, kind: int = 0x0800, ways: int = 1, qos: int = 0, more: int
     head = bytes([0x88 if qos else 0x08, ways | 0x80 * more]) + b"\0\0" + addresses + b"\0\0"
     head += MAC_A * (ways == 3) + b"\0\0" * qos + bytes(4) * (qos and more)
     return head + b"\xaa\xaa\3\0\0\0" + struct.pack(">H", kind) + body
+
+
+def cut4(packet: bytes, *sizes: int, ident: int = 7) -> list[bytes]:
+    """Cut an IPv4 packet without options into fragments of so many bytes, and the rest."""
+    out, at, body = [], 0, packet[20:]
+    for size in (*sizes, len(body)):
+        piece = body[at : at + size]
+        part = at // 8 | (0x2000 if at + len(piece) < len(body) else 0)
+        at += len(piece)
+        if piece:
+            whole = ip4(piece, packet[9], packet[12:16], packet[16:20], part=part, ident=ident)
+            out.append(whole)
+    return out
+
+
+def cut6(packet: bytes, *sizes: int, ident: int = 7) -> list[bytes]:
+    """Cut an IPv6 packet without extensions into fragments of so many bytes, and the rest."""
+    out, at, body = [], 0, packet[40:]
+    for size in (*sizes, len(body)):
+        piece = body[at : at + size]
+        more = at + len(piece) < len(body)
+        head = struct.pack(">BBHI", packet[6], 0, at | more, ident)
+        at += len(piece)
+        if piece:
+            out.append(ip6(piece, 44, packet[8:24], packet[24:40], head))
+    return out
+
+
+def gre(body: bytes, kind: int, flags: int = 0, version: int = 0) -> bytes:
+    words = sum(bool(flags & bit) for bit in (0x8000, 0x2000, 0x1000, 0x80))
+    return struct.pack(">HH", flags | version, kind) + bytes(4 * words) + body
+
+
+def vxlan(frame: bytes) -> bytes:
+    return b"\x08" + bytes(7) + frame
+
+
+def geneve(body: bytes, kind: int = 0x6558, options: int = 0) -> bytes:
+    return struct.pack(">BBHI", options, 0, kind, 7) + bytes(4 * options) + body
+
+
+def gtp(body: bytes, extensions: int = 0, *, optional: bool = False) -> bytes:
+    head = b""
+    if extensions or optional:
+        # Each extension header ends in the type of the next.
+        kinds = [0x85] * extensions + [0]
+        head = bytes(3) + bytes(kinds[:1])
+        for following in kinds[1:]:
+            head += b"\1\0\0" + bytes([following])
+    flags = 0x30 | (4 if extensions else 0) | (2 if optional else 0)
+    return struct.pack(">BBHI", flags, 0xFF, len(head) + len(body), 9) + head + body
+
+
+def teredo(body: bytes, *, origin: bool = False, authentic: bool = False) -> bytes:
+    head = b"\0\1\0\0" + bytes(9) if authentic else b""
+    return head + (bytes(8) if origin else b"") + body
+
+
+def ayiya(body: bytes, following: int = 41) -> bytes:
+    return bytes([0x42, 0x52, 0x11, following]) + bytes(4 + 16 + 20) + body
+
+
+def amsdu(*packets: bytes) -> bytes:
+    """An 802.11 frame with QoS that holds several packets."""
+    out = wifi(b"", ways=1, qos=1)[:24] + b"\x80\0"
+    for i, packet in enumerate(packets):
+        body = b"\xaa\xaa\3\0\0\0\x08\0" + packet
+        out += MAC_B + MAC_A + struct.pack(">H", len(body)) + body
+        out += bytes(-len(out) + 26 & 3) if i + 1 < len(packets) else b""
+    return out
 
 
 def cooked(body: bytes, kind: int = 0x0800) -> bytes:

@@ -11,7 +11,7 @@ from guardian.addresses import Lan
 from guardian.capture import read_frames
 from guardian.connlog import cells
 from guardian.conns import ConnTable
-from guardian.decode import decode
+from guardian.decode import Decoder
 from guardian.tables import Conns
 
 KEY = ("id.orig_h", "id.orig_p", "id.resp_h", "id.resp_p", "proto")
@@ -71,10 +71,8 @@ def pairs(folder: Path, log: str = "conn.log") -> list[Pair]:
 def ours(pair: Pair) -> list[Line]:
     """Return our records of a pair's capture, as Zeek would write them."""
     table = ConnTable(Lan())
-    told = [
-        table.step(decode(frames, pair.ignore_checksums)).records
-        for frames in read_frames(pair.capture)
-    ]
+    decoder = Decoder(ignore_checksums=pair.ignore_checksums)
+    told = [table.step(decoder.decode(frames)).records for frames in read_frames(pair.capture)]
     told.append(table.finish().records)
     return list(cells(Conns.concat(told)))
 

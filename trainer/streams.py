@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from guardian import capture, decode, slices, zeeklog
+from guardian import capture, slices, zeeklog
 from guardian import simulate as simulated
 from guardian.addresses import PRIVATE, Lan, pack
 from guardian.conns import ConnTable
 from guardian.const import ROWS_PER_CHUNK
+from guardian.decode import Decoder
 from guardian.devices import DeviceTable
 from guardian.errors import InputError
 from guardian.features import NAMES, FeatureExtractor
@@ -133,6 +134,7 @@ def slices_of(path: Path, home: Lan) -> tuple[Conns, I32, I32]:
     is cut off gives what came before the cut.
     """
     devices, table = DeviceTable(home), ConnTable(home)
+    decoder = Decoder(ignore_checksums=True)
     parts: list[tuple[Conns, I32, I32]] = []
 
     def add(pieces: Conns) -> None:
@@ -141,7 +143,7 @@ def slices_of(path: Path, home: Lan) -> tuple[Conns, I32, I32]:
 
     try:
         for frames in capture.read_frames(path):
-            decoded = decode.decode(frames, ignore_checksums=True)
+            decoded = decoder.decode(frames)
             devices.step(decoded)
             add(table.step(decoded).slices)
     except InputError:

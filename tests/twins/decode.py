@@ -6,6 +6,8 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.twins import tunnels
+
 V4_PREFIX = 0xFFFF << 32
 
 
@@ -17,6 +19,8 @@ class Result:
     arps: list[dict[str, Any]] = field(default_factory=list)
     not_understood: dict[str, int] = field(default_factory=dict)
     malformed: int = 0
+    split: int = 0
+    """802.11 frames of several packets."""
 
 
 class MalformedError(Exception):
@@ -53,46 +57,195 @@ class Frame:
         return values
 
 
+class PieceError(Exception):
+    """A fragment that may complete a datagram; the argument is a Piece."""
+
+
+@dataclass
+class Piece:
+    """One fragment."""
+
+    key: tuple[Any, ...]
+    offset: int
+    last: bool
+    head: bytes
+    body: bytes
+    judge: bool
+
+
+class Level:
+    """Fragments of the packets of one level of tunnels: a byte at its place, one by one."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self.clock = -1
+
+    def take(self, piece: Piece, ts: int) -> tuple[bytes, bool] | None:
+        self.clock = max(self.clock, ts)
+        late = [k for k, w in self.waiting.items() if w["begun"] + 30 * 10**9 <= self.clock]
+        for key in late:
+            del self.waiting[key]
+        new = {"begun": self.clock, "bytes": {}, "total": None, "head": b"", "judge": True}
+        w = self.waiting.setdefault(piece.key, new)
+        if piece.offset == 0 and not w["head"]:
+            w["head"] = piece.head
+        if piece.last and w["total"] is None:
+            w["total"] = piece.offset + len(piece.body)
+        w["judge"] &= piece.judge
+        for i, value in enumerate(piece.body):
+            w["bytes"].setdefault(piece.offset + i, value)
+        there, total, head = w["bytes"], w["total"], w["head"]
+        if total is None or not head or len(there) < total or max(there) != len(there) - 1:
+            return None
+        del self.waiting[piece.key]
+        body = bytes(there[i] for i in range(total))
+        if len(head) + len(body) > 0xFFFF:
+            return None
+        if head[0] >> 4 == 6:
+            return head[:4] + struct.pack(">H", len(head) - 40 + total) + head[6:] + body, w[
+                "judge"
+            ]
+        size = struct.pack(">H", len(head) + total)
+        head = (
+            head[:2]
+            + size
+            + head[4:6]
+            + bytes([head[6] & 0x40, 0])
+            + head[8:10]
+            + b"\0\0"
+            + (head[12:])
+        )
+        check = struct.pack(">H", internet_sum(head) ^ 0xFFFF)
+        return head[:10] + check + head[12:] + body, w["judge"]
+
+
+@dataclass
+class Inside:
+    """Something to decode: the frame itself, or what a packet carries."""
+
+    frame: Frame
+    kind: Any = None
+    """What it begins with; None for the frame itself."""
+    carrier: int = -1
+    tunnel: int = 0
+    macs: tuple[int, int] | None = None
+
+
 def decode(
     link: int, frames: list[tuple[int, bytes, int, bool]], ignore_checksums: bool = False
 ) -> Result:
     """Decode (ts, captured bytes, wire length, checksum valid) of each frame."""
-    result = Result()
-    for index, (ts, data, wirelen, csum_valid) in enumerate(frames):
-        judge = not (ignore_checksums or csum_valid)
-        row = fate(result, link, Frame(data, wirelen), judge)
-        if row.pop("arp", False):
-            result.arps.append({"ts": ts, **row})
-        elif row:
-            result.packets.append({"ts": ts, "frame": index, **row})
-    return result
+    return Decoder(ignore_checksums).decode(link, frames)
 
 
-def fate(result: Result, link: int, frame: Frame, judge: bool) -> dict[str, Any]:
-    """Return the row of a frame; one without a row is counted."""
-    try:
-        return one(link, frame, judge)
-    except MalformedError:
-        result.malformed += 1
-    except OtherError as error:
-        kind = error.args[0]
-        result.not_understood[kind] = result.not_understood.get(kind, 0) + 1
-    return {}
+class Decoder:
+    def __init__(self, ignore_checksums: bool = False) -> None:
+        self.ignore_checksums = ignore_checksums
+        self.levels = [Level() for _ in range(5)]
 
+    def decode(self, link: int, frames: list[tuple[int, bytes, int, bool]]) -> Result:
+        result = Result()
+        for index, (ts, data, wirelen, csum_valid) in enumerate(frames):
+            judge = not (self.ignore_checksums or csum_valid)
+            now = [Inside(Frame(data, wirelen))]
+            for level in range(5):
+                after: list[Inside] = []
+                for inside in now:
+                    after += self.one(result, link, inside, level, ts, index, judge)
+                # Parts of one frame before what was found in their packets.
+                now = [x for x in after if x.tunnel == -1] + [x for x in after if x.tunnel != -1]
+                for x in now:
+                    x.tunnel = max(x.tunnel, 0)
+        return result
 
-def one(link: int, frame: Frame, judge: bool) -> dict[str, Any]:
-    """Return the row of one frame."""
-    kind, src_mac, dst_mac = below(link, frame)
-    if kind == 0x0806:
-        return arp(frame)
-    if kind == 0x0800:
-        row = ip4(frame, judge)
-    elif kind == 0x86DD:
-        row = ip6(frame, judge)
-    else:
+    def one(
+        self, result: Result, link: int, inside: Inside, level: int, ts: int, index: int,
+        judge: bool,
+    ) -> list[Inside]:  # fmt: skip
+        """Decode one thing; return what is inside."""
+        fate, row = self.fate(link, inside, level, ts, judge)
+        if level == 0:
+            result.split += fate == "split"
+            if fate == "malformed":
+                result.malformed += 1
+            elif fate == "an arp":
+                result.arps.append({"ts": ts, **row})
+            elif fate not in ("packet", "split"):
+                result.not_understood[fate] = result.not_understood.get(fate, 0) + 1
+        elif inside.carrier >= 0 and (
+            fate in ("packet", "an arp", "ip fragment", "no next header", "split")
+            or inside.tunnel in tunnels.ALWAYS
+        ):
+            result.packets[inside.carrier]["carries"] = inside.tunnel
+        if fate == "split":
+            return row["parts"]  # type: ignore[no-any-return]
+        if fate != "packet":
+            return []
+        macs = inside.macs or (row["src_mac"], row["dst_mac"])
+        row |= {"ts": ts, "frame": index, "src_mac": macs[0], "dst_mac": macs[1], "carries": 0}
+        row["carrier"] = inside.carrier + 1
+        result.packets.append(row)
+        found = tunnels.carried(row)
+        if found is None:
+            return []
+        tunnel, kind, start = found
+        frame = Frame(row["payload"][start:], row["payload_len"] - start)
+        return [Inside(frame, kind, len(result.packets) - 1, tunnel, macs)]
+
+    def fate(
+        self, link: int, inside: Inside, level: int, ts: int, judge: bool
+    ) -> tuple[str, dict[str, Any]]:
+        frame = inside.frame
+        try:
+            if inside.kind is None:
+                kind, src, dst = below(link, frame)
+            else:
+                kind, src, dst = opened(frame, inside.kind)
+            if kind == SUBFRAMES:
+                return "split", {"parts": parts(frame, inside)}
+            if kind == 0x0806:
+                return "an arp", arp(frame) if level == 0 else {}
+            row = self.network(kind, frame, level, ts, judge)
+        except MalformedError:
+            return "malformed", {}
+        except OtherError as error:
+            return error.args[0], {}
+        return "packet", {"src_mac": src, "dst_mac": dst, **row}
+
+    def network(self, kind: Any, frame: Frame, level: int, ts: int, judge: bool) -> dict[str, Any]:
         names = {0x888E: "eapol", 0x8863: "pppoe", 0x8864: "pppoe", 0x8847: "mpls", 0x8848: "mpls"}
-        raise OtherError(names.get(kind, "ethertype"))
-    return {"src_mac": src_mac, "dst_mac": dst_mac, **row}
+        reader = {0x0800: ip4, 0x86DD: ip6}.get(kind)
+        if reader is None:
+            raise OtherError(names.get(kind, "ethertype"))
+        try:
+            return reader(frame, judge)
+        except PieceError as error:
+            whole = self.levels[level].take(error.args[0], ts)
+        if whole is None:
+            raise OtherError("ip fragment")
+        try:
+            return reader(Frame(whole[0], len(whole[0])), whole[1])
+        except PieceError:
+            raise OtherError("ip fragment") from None
+
+
+def parts(frame: Frame, inside: Inside) -> list[Inside]:
+    """Return the packets of an A-MSDU."""
+    found = []
+    at = frame.at
+    for _ in range(16):
+        if at + 14 > len(frame.data):
+            break
+        dst, src, size = struct.unpack_from(">6s6sH", frame.data, at)
+        end = at + 14 + size
+        if end > max(frame.wirelen, len(frame.data)):
+            break
+        macs = inside.macs or (int.from_bytes(src, "big"), int.from_bytes(dst, "big"))
+        part = Frame(frame.data[at + 14 : end], size)
+        tunnel = inside.tunnel or -1
+        found.append(Inside(part, 4, inside.carrier, tunnel, macs))
+        at += (14 + size + 3) // 4 * 4
+    return found
 
 
 def below(link: int, frame: Frame) -> tuple[int, int, int]:  # noqa: PLR0911
@@ -278,10 +431,23 @@ def ip4(frame: Frame, judge: bool) -> dict[str, Any]:
     if first >> 4 != 4 or header < 20 or length < header or length > room:
         raise MalformedError
     frame.need(net + header)
-    if part & 0x3FFF:
-        raise OtherError("ip fragment")
     judge = judge and net + length <= len(frame.data)
     bad = judge and internet_sum(frame.data[net : net + header]) != 0xFFFF
+    if part & 0x3FFF:
+        if bad:
+            raise OtherError("ip fragment")
+        head = frame.data[net : net + header]
+        key = (src, dst, head[4:6], proto)
+        piece(
+            frame,
+            key,
+            (part & 0x1FFF) * 8,
+            not part & 0x2000,
+            head,
+            net + header,
+            net + length,
+            judge,
+        )
     frame.at = net + header
     row = transport(frame, proto, net + length, src + dst, judge)
     row["bad_csum"] = row["bad_csum"] or bad
@@ -304,6 +470,7 @@ def ip6(frame: Frame, judge: bool) -> dict[str, Any]:
     if first >> 28 != 6 or length > room:
         raise MalformedError
     end = net + length
+    named = net + 6
     for _ in range(8):
         if proto not in (0, 43, 44, 51, 60):
             break
@@ -314,9 +481,15 @@ def ip6(frame: Frame, judge: bool) -> dict[str, Any]:
         if frame.at + size > end:
             raise MalformedError
         if proto == 44 and (third or fourth & 0xF9):
-            raise OtherError("ip fragment")
+            head = bytearray(frame.data[net : frame.at])
+            head[named - net] = following
+            key = (src, dst, frame.data[frame.at + 4 : frame.at + 8])
+            offset = (third << 8 | fourth) & 0xFFF8
+            judge = judge and end <= len(frame.data)
+            piece(frame, key, offset, not fourth & 1, bytes(head), frame.at + 8, end, judge)
         if proto == 43 and fourth:
             judge = False
+        named = frame.at
         proto = following
         frame.at += size
     else:
@@ -332,9 +505,24 @@ def ip6(frame: Frame, judge: bool) -> dict[str, Any]:
     }
 
 
+def piece(
+    frame: Frame, key: tuple[Any, ...], offset: int, last: bool, head: bytes, start: int, end: int,
+    judge: bool,
+) -> None:  # fmt: skip
+    """Raise what a fragment is."""
+    body = frame.data[start:end]
+    if end > len(frame.data) or not body or not (last or len(body) % 8 == 0):
+        raise OtherError("ip fragment")
+    if offset + len(body) > 0xFFFF:
+        raise OtherError("ip fragment")
+    raise PieceError(Piece(key, offset, last, head, body, judge))
+
+
 def transport(frame: Frame, proto: int, end: int, addresses: bytes, judge: bool) -> dict[str, Any]:
     """Read the transport header at frame.at of a datagram that ends at `end`."""
     at = frame.at
+    if proto == 59:
+        raise OtherError("no next header")
     v6 = len(addresses) == 32
     row: dict[str, Any] = dict.fromkeys(
         ("sport", "dport", "flags", "seq", "ack", "window", "icmp_id"), 0
@@ -367,7 +555,7 @@ def transport(frame: Frame, proto: int, end: int, addresses: bytes, judge: bool)
     row |= {
         "proto": proto,
         "payload_len": payload,
-        "payload_start": start,
+        "payload": frame.data[start : start + min(payload, len(frame.data) - start)],
         "payload_cap": min(payload, len(frame.data) - start),
         "bad_csum": False,
     }
@@ -375,7 +563,7 @@ def transport(frame: Frame, proto: int, end: int, addresses: bytes, judge: bool)
         body = frame.data[at:end]
         pseudo = addresses + struct.pack(">II", len(body), proto) if proto != 1 else b""
         wrong = internet_sum(pseudo + body) != 0xFFFF
-        row["bad_csum"] = wrong or (proto == 17 and given == 0)
+        row["bad_csum"] = wrong or (proto == 17 and given == 0 and row["dport"] != 4789)
     return row
 
 

@@ -268,8 +268,12 @@ def test_a_full_disk_is_one_sentence(home: Path, command: str) -> None:
 
 def test_an_interrupted_replay_keeps_what_it_wrote(home: Path, tmp_path: Path) -> None:
     db = tmp_path / "guardian.db"
+    # A shell that runs the tests in the background has them ignore SIGINT; a person's has not.
     busy = subprocess.Popen(
-        [sys.executable, "-m", "guardian.cli", "replay", "--db", str(db), *[str(home)] * 400],
+        [
+            "env", "--default-signal=INT", sys.executable, "-m", "guardian.cli", "replay",
+            "--db", str(db), *[str(home)] * 400,
+        ],
         stderr=subprocess.PIPE, cwd=ROOT,
     )  # fmt: skip
     while not db.exists() and busy.poll() is None:

@@ -249,7 +249,10 @@ def evaluate(bundle: Path | None, data: Path | None, out: Path | None, leave_one
         data = Path(os.environ.get("GUARDIAN_DATA", "../shared/data"))
     if not data.is_dir():
         raise GuardianError(f"no captures at {data}: give --data FOLDER or set GUARDIAN_DATA")
-    workstation().evaluate(bundle, data, out, leave_one_out=leave_one_out, echo=say)
+    work = workstation()
+    report = work.evaluate(bundle, data, out, leave_one_out=leave_one_out, echo=say)
+    if out is None:
+        click.echo(work.markdown(report), nl=False)
 
 
 @cli.command()

@@ -75,6 +75,7 @@ def test_incidents_go_last(store: Store) -> None:
     st.lists(st.tuples(st.sampled_from(["incident", "event", "state"]), st.integers(0, 3))),
     st.integers(1, 6),
 )
+@pytest.mark.slow
 def test_the_rule_of_the_outbox(
     tmp_path_factory: pytest.TempPathFactory, sent: list[tuple[Any, int]], limit: int
 ) -> None:

@@ -192,6 +192,7 @@ def test_what_was_not_acknowledged_is_repeated_in_order(broker: Broker, store: S
         assert [h.json().get("repeat", False) for h in hub.heard] == [False] * 3 + [True] * 3
 
 
+@pytest.mark.slow
 def test_a_line_that_is_cut_anywhere_loses_nothing_and_keeps_the_order(
     broker: Broker, store: Store
 ) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -140,21 +138,6 @@ def test_the_shipped_bundle_gives_its_golden_outputs_and_runs_any_number() -> No
         assert np.isfinite(scores.probability).all()
         np.testing.assert_allclose(scores.probability, golden.probability[index], atol=0.1)
     assert len(set(golden.probability.argmax(axis=1).tolist())) > 3, "golden cases of all kinds"
-
-
-def test_the_shipped_bundle_runs_on_the_older_runtime_too() -> None:
-    python = os.environ.get("GUARDIAN_TFLITE_PYTHON")
-    if not python:
-        pytest.skip("set GUARDIAN_TFLITE_PYTHON to a Python with tflite-runtime and numpy below 2")
-    code = (
-        "from guardian import bundle, scoring\n"
-        "print(scoring.Scorer(bundle.load(bundle.default_path())).runtime)"
-    )
-    root = Path(__file__).resolve().parent.parent
-    done = subprocess.run(
-        [python, "-c", code], cwd=root, capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout.strip() == "tflite_runtime"
 
 
 def swap(folder: Path, name: str, content: bytes) -> None:

@@ -212,6 +212,7 @@ def test_every_packet_has_right_lengths_and_checksums(capture: tuple[Path, Summa
     assert set(seen) == {"arp", "1", "6", "17", "58"}
 
 
+@pytest.mark.slow
 def test_scapy_reads_what_the_home_says(capture: tuple[Path, Summary]) -> None:
     """A sample of each protocol means to scapy what it should."""
     wanted = {"dhcp", "dns", "mdns", "ntp", "mqtt", "ra", "tls", "http", "ssdp"}

@@ -255,6 +255,7 @@ def test_a_flood_is_summed_and_others_keep_their_rows(path: Path, cap: int) -> N
 
 
 @pytest.mark.parametrize("steps", [8, pytest.param(62, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_million_slices_stay_small(store: Store, path: Path, steps: int) -> None:
     part = conns(16_000)
     step(store)
@@ -297,6 +298,7 @@ def test_an_incident_comes_back_as_it_was(store: Store) -> None:
 
 @given(st.text(), st.floats(), st.text(alphabet=st.characters(categories=["Cs", "Cc", "Cf"])))
 @settings(max_examples=50)
+@pytest.mark.slow
 def test_hostile_text_and_numbers_are_stored(text: str, number: float, worse: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "g.db")

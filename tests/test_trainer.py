@@ -196,6 +196,7 @@ def test_weights_balance_classes_and_instances() -> None:
     assert len(some.without({"a"})) == 110
 
 
+@pytest.mark.slow
 def test_simulated_homes_come_with_their_labels(tmp_path: Path) -> None:
     home = next(h for h in training_homes(40, 7) if h.infections and h.hours < 4)
     assert home.profile == "train"

@@ -57,7 +57,7 @@ def cells(records: Conns) -> Iterator[dict[str, str]]:
         "orig_ip_bytes": records.orig_ip_bytes.tolist(),
         "resp_pkts": records.resp_pkts.tolist(),
         "resp_ip_bytes": records.resp_ip_bytes.tolist(),
-        "tunnel_parents": [UNSET] * len(records),
+        "tunnel_parents": [_safe(p) or UNSET for p in records.tunnel_parents.tolist()],
         "ip_proto": records.proto.tolist(),
     }
     for row in zip(*columns.values(), strict=True):
@@ -93,6 +93,8 @@ def json_lines(records: Conns) -> str:
                 entry[name] = int(text)
             elif kind in {"time", "interval"}:
                 entry[name] = float(Decimal(text))
+            elif kind == "set[string]":
+                entry[name] = text.split(",")
             elif kind == "bool":
                 entry[name] = text == "T"
             else:

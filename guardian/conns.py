@@ -14,7 +14,7 @@ from itertools import pairwise, repeat
 
 import numpy as np
 
-from guardian import events, history, keys, looks, ports, steady, tcp
+from guardian import events, history, keys, looks, parents, ports, steady, tcp
 from guardian.addresses import Lan
 from guardian.connalone import DNS_IDLE_NS, DNS_STEP_NS, IDLE_NS, Alone, boundary
 from guardian.connstate import (
@@ -47,7 +47,7 @@ from guardian.connstate import (
 from guardian.connstore import Store
 from guardian.const import MAX_CONNS, SLICE_FIRST_NS
 from guardian.keys import Groups, Keys
-from guardian.tables import I64, U8, Conns, Decoded, Packets
+from guardian.tables import I64, U8, U64, Conns, Decoded, Packets
 
 EVICT_EVERY = 4_096
 """Packets between two looks at a full table: it overshoots its capacity by this at most."""
@@ -102,14 +102,15 @@ class ConnTable:
 
         Malformed or hostile packets raise nothing.
         """
-        packets = decoded.packets
+        packets, all_packets = parents.to_group(decoded.packets)
         n = len(packets)
         if n:
             clock = np.maximum.accumulate(np.maximum(packets.ts, self._now))
-            for begin, end in self._pieces(n):
+            for begin, end in self._pieces(n, parents.cuts(packets, clock)):
                 part = slice(begin, end)
                 whole = begin == 0 and end == n
-                self._take(packets if whole else packets.take(part), clock[part], decoded.data)
+                chosen = packets if whole else packets.take(part)
+                self._take(chosen, all_packets, clock[part], decoded.data)
                 if self._count % EVICT_EVERY == 0:
                     self._evict(int(clock[end - 1]))
             self._now = int(clock[-1])
@@ -123,17 +124,18 @@ class ConnTable:
         self._end(slots, np.full(len(slots), self._now, dtype=np.int64))
         return self._tell(NEVER)
 
-    def _pieces(self, n: int) -> list[tuple[int, int]]:
-        """Cut a batch at every EVICT_EVERY-th packet, if the table could become full."""
-        if len(self._slot_of) + n <= self.capacity:
-            return [(0, n)]
-        first = EVICT_EVERY - self._count % EVICT_EVERY
-        bounds = [0, *range(first, n, EVICT_EVERY), n]
-        return list(pairwise(bounds))
+    def _pieces(self, n: int, cuts: list[int]) -> list[tuple[int, int]]:
+        """Cut a batch at every EVICT_EVERY-th packet, if the table could become full, and at
+        cuts."""
+        bounds = {0, *cuts, n}
+        if len(self._slot_of) + n > self.capacity:
+            bounds.update(range(EVICT_EVERY - self._count % EVICT_EVERY, n, EVICT_EVERY))
+        return list(pairwise(sorted(bounds)))
 
     # --- a batch ---------------------------------------------------------------------------
 
-    def _take(self, packets: Packets, clock: I64, data: U8) -> None:
+    def _take(self, packets: Packets, all_packets: Packets, clock: I64, data: U8) -> None:
+        """Take packets; those that came through tunnels name their carriers in all_packets."""
         store, serial = self._store, self._count
         self._count += len(packets)
         keyed, order, groups, slots = self._group(packets)
@@ -154,6 +156,7 @@ class ConnTable:
         new = slots < 0
         if new.any():
             slots[new] = self._begin(packets, keyed, clock, groups.leaders[new], serial)
+        self._note_tunnels(packets, all_packets, keyed, order, groups)
         leaders = groups.leaders
         proto = packets.proto[leaders]
         calm = tick_last < np.minimum(store.deadline[slots], self._boundary(slots, tick_first))
@@ -188,6 +191,30 @@ class ConnTable:
                 left = np.repeat(~done, np.bincount(place[happened["first"]]))
                 alone.run(slots[~done], proto[~done].tolist(), index, events.lists(happened, left))
                 self._from_alone(alone)
+                # Some may have begun again.
+                self._note_tunnels(packets, all_packets, keyed, order, groups)
+
+    def _note_tunnels(
+        self, packets: Packets, all_packets: Packets, keyed: Keys, order: I64, groups: Groups
+    ) -> None:
+        """Note by which connections the packets came, and what they carry."""
+        if not packets.carrier.any() and not packets.carries.any():
+            return
+
+        def uid_of(hashes: U64) -> list[bytes]:
+            slots = self._slots(hashes.tolist())
+            uids = self._store.uids(slots, self._seed).tolist()
+            return [uid if slot >= 0 else b"" for uid, slot in zip(uids, slots, strict=True)]
+
+        parents.note(
+            self._store.parents, packets, all_packets, order=order, groups=groups, keyed=keyed,
+            slots=self._slots(groups.hashes), uid_of=uid_of, words=self._words, seed=self._seed,
+        )  # fmt: skip
+
+    def _slots(self, hashes: list[int]) -> I64:
+        """Return the slot of each key, -1 for none."""
+        found = map(self._slot_of.get, hashes, repeat(-1))
+        return np.fromiter(found, dtype=np.int64, count=len(hashes))
 
     def _group(self, packets: Packets) -> tuple[Keys, I64, Groups, I64]:
         """Return the packets' keys, their order by key, the groups, and each group's slot or -1."""
@@ -196,8 +223,7 @@ class ConnTable:
             order = np.argsort(keyed.hash, kind="stable")
             groups = Groups.of(keyed, order)
             if groups is not None:
-                found = map(self._slot_of.get, groups.hashes, repeat(-1))
-                slots = np.fromiter(found, dtype=np.int64, count=len(groups.hashes))
+                slots = self._slots(groups.hashes)
                 old = slots >= 0
                 if self._store.same_keys(slots[old], keyed, groups.leaders[old]):
                     return keyed, order, groups, slots

@@ -55,7 +55,8 @@ from guardian.connstate import (
     WIDTH,
     Row,
 )  # fmt: skip
-from guardian.const import HISTORY_BYTES, HOST_BYTES, NS, SERVICE_BYTES
+from guardian.const import HISTORY_BYTES, HOST_BYTES, NS, PARENTS_BYTES, SERVICE_BYTES
+from guardian.parents import Parents
 from guardian.tables import CONN_STATES, I64, Array, Bool, Conns
 
 _FIRST_ROWS = 1_024
@@ -95,6 +96,7 @@ class Store:
         self.high = np.zeros((n, 2), dtype=np.uint64)
         self.rest = np.zeros(n, dtype=np.uint64)
         self.holes: dict[int, tuple[list[tuple[int, int]], list[tuple[int, int]]]] = {}
+        self.parents = Parents()
         self._free = list(range(n - 1, -1, -1))
 
     def allocate(self, n: int) -> I64:
@@ -110,6 +112,7 @@ class Store:
         self.due[slots] = NEVER
         self.deadline[slots] = NEVER
         self._free.extend(slots.tolist())
+        self.parents.release(slots)
         if self.holes:
             for slot in slots.tolist():
                 self.holes.pop(slot, None)
@@ -209,8 +212,8 @@ class Store:
         sent, received = _payload(ints, proto, ORIG), _payload(ints, proto, RESP)
         history = self.history[slots]
         instant = duration <= 0
-        return Conns(
-            uid=_wide(keys.uids(low, high, rest, ints[:, TS], ints[:, GEN], seed)),
+        records = Conns(
+            uid=_wide(self.uids(slots, seed)),
             ts=ints[:, TS],
             orig=orig,
             resp=resp,
@@ -233,11 +236,18 @@ class Store:
             orig_mac=ints[:, ORIG + MAC].astype(np.uint64),
             resp_mac=ints[:, RESP + MAC].astype(np.uint64),
             host=self.host[slots],
+            tunnel_parents=np.zeros(len(slots), dtype=f"S{PARENTS_BYTES}"),
             piece=np.zeros(len(slots), dtype=np.int32),
             final=np.ones(len(slots), dtype=np.bool_),
             age=duration,
             told=told,
         )
+        self.parents.tell(slots, records)
+        return records
+
+    def uids(self, slots: I64, seed: int) -> Array:
+        ints, low, high = self.ints[slots], self.low[slots], self.high[slots]
+        return keys.uids(low, high, self.rest[slots], ints[:, TS], ints[:, GEN], seed)
 
     def slices(self, slots: I64, told: I64, final: Bool, lan: Lan, seed: int) -> Conns:
         """Return what connections did since they last spoke."""
@@ -251,6 +261,8 @@ class Store:
         received = np.maximum(_payload(ints, proto, RESP) - ints[:, RESP + P_BYTES], 0)
         return replace(
             whole,
+            service=self.service[slots],
+            tunnel_parents=np.zeros(len(slots), dtype=f"S{PARENTS_BYTES}"),
             duration=duration,
             orig_bytes=np.where(unset, -1, sent),
             resp_bytes=np.where(unset, -1, received),

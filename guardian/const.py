@@ -20,6 +20,9 @@ MAX_FRAME_BYTES = 262_144
 MAX_TUNNELS = 4
 """Tunnels inside tunnels that are opened: one is usual, and each level costs a round."""
 
+MAX_PARENTS = 2
+"""Tunnels named in tunnel_parents: one for each direction; more is a path that keeps changing."""
+
 FRAGMENT_TIMEOUT_NS = 30 * NS
 """A datagram waits so long for its fragments after the first came: as long as Linux waits."""
 
@@ -150,6 +153,7 @@ UID_BYTES = 24
 SERVICE_BYTES = 32
 HISTORY_BYTES = 48
 HOST_BYTES = 64
+PARENTS_BYTES = 40
 """Widths of the byte-string columns; longer values are cut."""
 
 ROWS_PER_CHUNK = 4_096

@@ -77,14 +77,11 @@ class Decoder:
         _count_others(batch, below)
         arps = _arps(batch, below, frames)
         batch, packets = self._read(batch, below, judge, frames.ts, 0)
-        inner = Inner.concat(
-            [
-                tunnels.subframes(batch, below, judge),
-                tunnels.carried(batch.data, packets, judge),
-            ]
-        )
         data = batch.data
-        if len(inner):
+        split = tunnels.subframes(batch, below, judge)
+        inner = tunnels.carried(data, packets, judge)
+        if len(split) or len(inner):
+            inner = Inner.concat([split, inner])
             data, packets = self._go_inside(data, packets, inner, frames.ts, judge)
         not_understood, malformed = batch.counts()
         return Decoded(packets, arps, data, not_understood, malformed, frames.now)

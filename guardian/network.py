@@ -30,6 +30,9 @@ _IS_EXTENSION = np.zeros(256, dtype=np.bool_)
 _IS_EXTENSION[[HOP_BY_HOP, ROUTING, FRAGMENT_HEADER, AUTHENTICATION, OPTIONS]] = True
 
 
+UNCUT = Pieces.empty()
+
+
 @dataclass(frozen=True)
 class Datagrams(Table):
     """Whole IP datagrams, one row each."""
@@ -60,16 +63,17 @@ def read(
     """
     parts = []
     for kind, reader in ((ETH_IP4, _ip4), (ETH_IP6, _ip6)):
-        among = np.arange(len(links.kind)) if rows is None else rows
-        mine = batch.alive(among[links.kind[among] == kind])
+        is_kind = links.kind == kind
+        mine = batch.alive(np.nonzero(is_kind)[0] if rows is None else rows[is_kind[rows]])
         if len(mine):
             parts.append(reader(batch, links, judge, mine))
     datagrams = [part for part, _ in parts if len(part)]
     pieces = [part for _, part in parts if len(part)]
-    whole, cut = Datagrams.concat(datagrams), Pieces.concat(pieces)
+    whole, cut = Datagrams.concat(datagrams), UNCUT
     if len(datagrams) > 1:
         whole = whole.take(np.argsort(whole.frame, kind="stable"))
     if pieces:
+        cut = Pieces.concat(pieces)
         cut = cut.take(np.argsort(cut.row, kind="stable"))
     return whole, cut
 
@@ -106,7 +110,7 @@ def _ip4(batch: Batch, links: Links, judge: Bool, rows: I64) -> tuple[Datagrams,
     )
     cut = words[1] & 0x3FFF != 0
     if not cut.any():
-        return found, Pieces.empty()
+        return found, UNCUT
     return found.take(~cut), _cut4(batch, found.take(cut), words[1, cut])
 
 
@@ -193,7 +197,7 @@ def _walk_extensions(batch: Batch, found: Datagrams) -> Pieces:
     for _ in range(MAX_EXTENSIONS):
         here = np.nonzero(_IS_EXTENSION[proto] & (batch.fate[rows] == 0))[0]
         if not len(here):
-            return Pieces.concat(cut)
+            return Pieces.concat(cut) if cut else UNCUT
         at, kind, frame = body[here], proto[here], rows[here]
         batch.give_up(frame[at + 8 > end[here]], MALFORMED)
         batch.give_up(frame[at + 8 > batch.cap_end[frame]], CUT_SHORT)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from guardian.const import HISTORY_BYTES, HOST_BYTES, SERVICE_BYTES, UID_BYTES
+from guardian.const import HISTORY_BYTES, HOST_BYTES, PARENTS_BYTES, SERVICE_BYTES, UID_BYTES
 
 Array = npt.NDArray[Any]
 Bool = npt.NDArray[np.bool_]
@@ -221,6 +221,9 @@ class Conns(Table):
     resp_mac: U64 = col("u8")
     host: Bytes = col(f"S{HOST_BYTES}")
     """TLS server name, HTTP host or DNS query: printable ASCII only, for explanations."""
+    tunnel_parents: Bytes = col(f"S{PARENTS_BYTES}")
+    """uids of the connections through which it came, comma-separated; in records alone. GRE and IP
+    in IP have no record of their own, as in Zeek."""
     piece: I32 = col("i4")
     """Number of the slice within its connection, from 0; a record has 0."""
     final: Bool = col("?")

@@ -64,7 +64,9 @@ def read(batch: Batch, below: Links, ts: I64, ip: Datagrams) -> Packets:
 def _transport(batch: Batch, ip: Datagrams) -> tuple[Datagrams, Array, I64, I64]:
     """Return the datagrams whose transport header holds, and of it uint32[5, n] words,
     the bytes of the header, and the bytes of header and payload."""
-    batch.give_up(ip.frame[ip.proto == NOTHING], NO_NEXT)
+    nothing = ip.proto == NOTHING
+    if nothing.any():
+        batch.give_up(ip.frame[nothing], NO_NEXT)
     least = _HEADER[ip.proto]
     upto = ip.body + least
     batch.give_up(ip.frame[upto > ip.end], MALFORMED)

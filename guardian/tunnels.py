@@ -36,6 +36,8 @@ ALWAYS = (VXLAN, GENEVE, AYIYA)
 _GRE, _UDP = 47, 17
 _OVER_IP = np.zeros(256, dtype=np.bool_)
 _OVER_IP[[4, 41, _GRE]] = True
+_MAY_CARRY = _OVER_IP.copy()
+_MAY_CARRY[_UDP] = True
 
 _PORTS = np.zeros(1 << 16, dtype=np.uint8)
 _PORTS[[4789, 6081, 2152, 3544, 5072]] = VXLAN, GENEVE, GTP, TEREDO, AYIYA
@@ -67,6 +69,9 @@ class Inner(Table):
     dst_mac: U64 = col("u8")
 
 
+NONE = Inner.empty()
+
+
 @dataclass(frozen=True)
 class _Payloads:
     """Payloads of packets that may be tunnels; what is found is written into kind and start."""
@@ -88,15 +93,15 @@ class _Payloads:
 def carried(data: U8, packets: Packets, judge: Bool) -> Inner:
     """Return what the packets carry; `judge` says of each frame whether its checksums count."""
     proto = packets.proto
-    rows = np.nonzero(_OVER_IP[proto] | ((proto == _UDP) & (packets.payload_cap >= 8)))[0]
-    if len(rows):
-        rows = rows[~packets.bad_csum[rows]]
+    rows = np.nonzero(_MAY_CARRY[proto])[0]
     if not len(rows):
-        return Inner.empty()
+        return NONE
     tunnel = _likely(data, packets, rows)
-    rows, tunnel = rows[tunnel > 0], tunnel[tunnel > 0]
+    likely = np.nonzero(tunnel)[0]
+    likely = likely[~packets.bad_csum[rows[likely]]]
+    rows, tunnel = rows[likely], tunnel[likely]
     if not len(rows):
-        return Inner.empty()
+        return NONE
     start = packets.payload_start[rows]
     payloads = _Payloads(
         data=data,
@@ -130,13 +135,15 @@ def carried(data: U8, packets: Packets, judge: Bool) -> Inner:
 
 def _likely(data: U8, packets: Packets, rows: I64) -> U8:
     """Return the tunnel that each packet may be by protocol, port, or first bytes."""
-    code = _PORTS[packets.dport[rows]]
-    other = np.nonzero(code == 0)[0]
-    code[other] = _PORTS[packets.sport[rows[other]]]
-    other = other[code[other] == 0]
-    first = words_at(data, packets.payload_start[rows[other]], 4, ">u4")[0]
-    code[other[(first >> 28 == 6) | (first >> 17 == 0)]] = TEREDO
-    code[other[first >> 8 & 0xFFFF == 0x5211]] = AYIYA
+    ports, others = _PORTS[packets.dport[rows]], _PORTS[packets.sport[rows]]
+    first, second = words_at(data, packets.payload_start[rows], 8, ">u4")
+    # IPv6 at once must say how long it is, or that it is a bubble.
+    fits = (second >> 16) + 40 == packets.payload_len[rows]
+    fits |= second >> 8 & 0xFF == 59
+    guess = ((fits & (first >> 28 == 6)) | (first >> 17 == 0)) * np.uint8(TEREDO)
+    guess[first >> 8 & 0xFFFF == 0x5211] = AYIYA
+    code: U8 = np.where(ports != 0, ports, np.where(others != 0, others, guess))
+    code[packets.payload_cap[rows] < 8] = 0
     code[_OVER_IP[packets.proto[rows]]] = IP_TUNNEL
     return code
 
@@ -249,7 +256,7 @@ def subframes(batch: Batch, below: Links, judge: Bool, inside: Inner | None = No
     """
     rows = batch.alive(np.nonzero(below.kind == SUBFRAMES)[0])
     if not len(rows):
-        return Inner.empty()
+        return NONE
     batch.give_up(rows, SPLIT)
     at, left = below.net[rows], rows
     found, parents = [], []
@@ -266,7 +273,7 @@ def subframes(batch: Batch, below: Links, judge: Bool, inside: Inner | None = No
         parents.append(left)
         at = at + (end - at + 3 & ~3)  # all but the last are padded
     if not found:
-        return Inner.empty()
+        return NONE
     return Inner.concat(found).take(np.argsort(np.concatenate(parents), kind="stable"))
 
 

@@ -78,7 +78,7 @@ def test_any_cut_gives_the_same(seed: int, data: st.DataObject) -> None:
 
 
 def as_rows(table: Conns) -> list[tuple[object, ...]]:
-    """Return a table as comparable rows, without what only the fast side has: uid, MACs, tunnels."""
+    """Return a table as comparable rows, without what only the fast side has: uid, MAC, tunnel."""
     columns: dict[str, list[object]] = {
         field.name: getattr(table, field.name).tolist()
         for field in fields(Conns)

@@ -7,7 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from guardian.addresses import V4_PREFIX
+from guardian.const import NS
 from guardian.tables import I64, U8, U64, Array, Frames
+
+LEAP_NS = 3_600 * NS
+"""A lone packet of a file that is this much ahead of those before and after it has a damaged time,
+which would stop all timeouts until then; queues and interfaces reorder packets by far less."""
 
 
 def rows_at(data: U8, at: Array, width: int) -> U8:
@@ -56,6 +61,23 @@ def _rows_near_end(data: U8, at: Array, width: int) -> U8:
     return rows
 
 
+def believed(ts: I64, now: int) -> I64:
+    """Return times in which a lone leap ahead is the moment before it.
+
+    A packet leaps that is LEAP_NS ahead of the clock, `now` at first. The packet after it confirms
+    it if it is not LEAP_NS behind. The last packet is believed, and the first of a capture (now 0).
+    """
+    if len(ts) < 2 or int(ts.max()) - (now or int(ts[0])) <= LEAP_NS:
+        return ts
+    times = ts.tolist()
+    clock = now or times[0]
+    for i, following in enumerate(times[1:]):
+        if times[i] - max(clock, following) > LEAP_NS:
+            times[i] = clock
+        clock = max(clock, times[i])
+    return np.array(times, dtype=np.int64)
+
+
 def cut_batches(
     data: U8,
     *,
@@ -68,6 +90,7 @@ def cut_batches(
     batch: int,
 ) -> Iterator[Frames]:
     """Yield Frames of at most `batch` frames; their clocks run on from `now` and never back."""
+    ts = believed(ts, now)
     for low in range(0, len(ts), batch):
         part = slice(low, low + batch)
         now = max(now, int(ts[part].max()))

@@ -35,9 +35,9 @@ MAX_PIECES = 256
 """Separate stretches held of one datagram: a whole one of 64 KiB has 45, and many tiny ones
 would cost time."""
 
-FRAGMENTS_PER_S = 16_384
-"""Fragments put together in a second of packet time: about 0.1 s of work. A home's video over
-UDP has a tenth; what a flood brings beyond is only counted."""
+FRAGMENTS_PER_S = 4_096
+"""Fragments put together in a second of packet time, 50 Mbit/s of full ones: 0.07 s of work on a
+PC, some 0.3 s on a small gateway. What a flood brings beyond is only counted."""
 
 # --- connections ----------------------------------------------------------
 MAX_CONNS = 65_536

@@ -106,7 +106,7 @@ def test_a_datagram_in_too_many_stretches_is_given_up() -> None:
 
 
 def test_a_second_has_room_for_so_many_fragments(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert FRAGMENTS_PER_S > 10_000
+    assert FRAGMENTS_PER_S > 1_000
     monkeypatch.setattr(fragments_module, "FRAGMENTS_PER_S", 10)
     pieces = [piece for k in range(8) for piece in wire.cut4(DATAGRAM, 104, ident=k)]
     decoder = Decoder()

@@ -71,6 +71,8 @@ def run_input(
                 recorder.add(step)
     except InputError as error:
         return [error]
+    finally:
+        tell("")
     return []
 
 

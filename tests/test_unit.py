@@ -22,6 +22,8 @@ def test_it_is_unprivileged_and_may_capture(unit: list[str]) -> None:
         "NoNewPrivileges=yes",
         "ProtectSystem=strict",
         "Type=notify",
+        "StateDirectoryMode=0750",  # as docs/database.md promises the group
+        "UMask=0027",
     ):
         assert line in unit
     families = next(x for x in unit if x.startswith("RestrictAddressFamilies="))

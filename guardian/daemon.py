@@ -128,7 +128,8 @@ class Daemon:
                 step = pipeline.step(frames)
                 with kept_going():
                     recorder.add(step)
-                    publisher.step(step.now)
+            with kept_going():
+                publisher.step(time.time_ns())
             # Fed here alone: a pipeline that hangs is restarted by systemd.
             notifier.send("WATCHDOG=1")
             moment = time.monotonic()

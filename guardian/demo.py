@@ -166,13 +166,13 @@ def send(publisher: Publisher, pipeline: Pipeline, store: Store) -> None:
 def judge(pipeline: Pipeline, events: list[IncidentEvent]) -> None:
     """Raise GuardianError unless exactly the infected device was reported, by the models."""
     told = [event.incident for event in events]
-    names = {pipeline.devices.ref(d.index).ip: d.name for d in pipeline.devices.devices()}
     reported = {incident.device.name for incident in told}
     by_models = {i.device.name for i in told if i.speaker == "model" and i.cause != "unusual"}
+    devices = len(pipeline.devices.devices())
     if reported != {INFECTED} or by_models != {INFECTED}:
         raise GuardianError(
             f"the demo failed: {INFECTED} is infected, reported were "
             f"{', '.join(sorted(reported)) or 'none'} (by the models: "
-            f"{', '.join(sorted(by_models)) or 'none'}; {len(names)} devices known)"
+            f"{', '.join(sorted(by_models)) or 'none'}; {devices} devices known)"
         )
     click.echo(f"\nRight: {INFECTED} alone is infected, and the models said so.")

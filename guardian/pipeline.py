@@ -11,7 +11,7 @@ from guardian.addresses import Lan
 from guardian.alerts import AlertSettings, IncidentTable, Ruler
 from guardian.bundle import Bundle
 from guardian.conns import ConnTable, Told
-from guardian.const import MAX_CONNS, ROWS_PER_CHUNK
+from guardian.const import ROWS_PER_CHUNK
 from guardian.decode import Decoder
 from guardian.devices import DeviceTable
 from guardian.features import FeatureExtractor
@@ -63,13 +63,12 @@ class Pipeline:
         ignore_checksums: bool = False,
         counters: bool = True,
         utc_offset_s: int = 0,
-        capacity: int = MAX_CONNS,
         seed: int = 0,
         live: bool = False,
     ) -> None:
         self.bundle = bundle
         self.devices = devices
-        self.conns = ConnTable(lan, capacity=capacity, seed=seed, cut_is_gap=not live)
+        self.conns = ConnTable(lan, seed=seed, cut_is_gap=not live)
         self.counts = Counts()
         self._decoder = Decoder(ignore_checksums=ignore_checksums)
         self._features = FeatureExtractor(lan, utc_offset_s=utc_offset_s)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from guardian.bundle import Bundle, ModelFile, Scaler
 from guardian.errors import BundleError
+from guardian.hush import hushed
 from guardian.tables import F32, I32, Array, Scores, Sequences
 
 PROBABILITY_TOLERANCE = 0.1
@@ -119,24 +117,6 @@ class Scorer:
                 )
 
 
-@contextmanager
-def _hushed() -> Iterator[None]:
-    """Keep the runtime's own chatter off stderr, which is for our sentences.
-
-    It writes to the descriptor from C and offers no switch; what is wrong it raises as well.
-    """
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
 class _Runner:
     """One interpreter with a fixed batch: calls with fewer sequences are padded."""
 
@@ -146,7 +126,7 @@ class _Runner:
         self.batch = model.batch
         self._name = model.name
         try:
-            with _hushed():
+            with hushed():
                 self._interpreter = interpreter(model_content=model.content, num_threads=1)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 
 from guardian.tables import F32, Array
 
@@ -94,9 +93,3 @@ def logits_loss(classes: int, smoothing: float) -> Any:
 def rebuilt_loss(wanted: Any, found: Any) -> Any:
     """Return [batch]: mean squared difference over steps and features, the scorer's error."""
     return keras.ops.mean(keras.ops.square(wanted - found), axis=(1, 2))
-
-
-def predict(model: Any, x: F32, batch: int = 1024) -> F32:
-    """Return the model's answers, float32; memory is bounded by the batch."""
-    parts = [np.asarray(model(x[k : k + batch], training=False)) for k in range(0, len(x), batch)]
-    return np.concatenate(parts) if parts else np.zeros((0,), np.float32)

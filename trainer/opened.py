@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from guardian import capture, zeeklog
 from guardian.addresses import Lan
 from guardian.bundle import Bundle
 from guardian.devices import DeviceTable
 from guardian.errors import InputError
-from guardian.pipeline import Pipeline, Step
-from guardian.tables import Conns
+from guardian.incidents import IncidentEvent
+from guardian.pipeline import Pipeline
+from guardian.replay import silent
+from guardian.source import steps
 from trainer.evaluate import Incidents
 
 
@@ -21,21 +22,12 @@ def opened_by(bundle: Bundle) -> Incidents:
     def count(path: Path, lan: tuple[str, ...]) -> int:
         home = Lan(lan)
         pipeline = Pipeline(bundle, home, DeviceTable(home), ignore_checksums=True, counters=False)
-        return sum(
-            e.change == "opened" for step in _steps(path, pipeline, home) for e in step.events
-        )
+        found: list[IncidentEvent] = []
+        # A capture that is cut off gives what came before, here as in the table of records.
+        with suppress(InputError):
+            for step in steps(path, pipeline, home, silent):
+                found += step.events
+        found += pipeline.finish().events
+        return sum(event.change == "opened" for event in found)
 
     return count
-
-
-def _steps(path: Path, pipeline: Pipeline, home: Lan) -> Iterator[Step]:
-    if capture.sniff(path) == "log":
-        records = [batch.conns for batch in zeeklog.read(path, home)]
-        yield pipeline.step_records(Conns.concat(records))
-        return
-    try:
-        for frames in capture.read_frames(path):
-            yield pipeline.step(frames)
-    except InputError:
-        pass  # a capture that is cut off gives what came before, here as in the records' table
-    yield pipeline.finish()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from guardian.hush import hushed
 from guardian.tables import F32
 
 REPRESENTATIVE = 1024
@@ -46,22 +44,7 @@ def to_tflite(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = samples
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    with _quiet(), warnings.catch_warnings():
+    with hushed(), warnings.catch_warnings():
         # It asks for ranges of the input, which the representative sequences give.
         warnings.filterwarnings("ignore", "Statistics for quantized inputs")
         return bytes(converter.convert())
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the converter's C++ log out of the terminal; an error still raises."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)

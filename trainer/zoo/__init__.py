@@ -1,0 +1,1 @@
+"""Every model by name: one small file a family. `family.REGISTRY` is the door."""

@@ -7,7 +7,6 @@ one buffer of random bytes for some ten thousand packets at once.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -210,9 +209,5 @@ def within(conn: Array) -> tuple[Array, Array]:
 def before(amount: Array, begin: Array) -> Array:
     """Return the sum of the amounts of the rows before each, of the same connection."""
     upto = np.cumsum(amount) - amount
-    return upto - upto[begin]
-
-
-def chunks(n: int, most: int) -> Iterator[slice]:
-    for at in range(0, n, most):
-        yield slice(at, min(at + most, n))
+    sums: Array = upto - upto[begin]
+    return sums

@@ -55,7 +55,9 @@ def ends(chance: np.random.Generator, n: int, proto: Array, v6: Array) -> Ends:
     high = np.array([0xFD00_0000_0000_0001, 0x2001_4860_0000_0000], dtype=np.uint64)
     addresses[:, :, 0] = np.where(v6[:, None], high, 0)
     addresses[:, 0, 1] = np.where(v6, 0x1000 + device, 0xC0A8_010A + device)
-    addresses[:, 1, 1] = np.where(v6, peer, (0x1700_0000 + peer * 5_003 * 1_021) & 0x7FFF_FFFF)
+    addresses[:, 1, 1] = np.where(
+        v6, peer, 0x2000_0000 + (peer * 5_003 * 1_021 & 0x3FFF_FFFF)
+    )
     addresses[~v6, :, 1] |= V4
     macs = np.empty((n, 2), dtype=np.uint64)
     macs[:, 0], macs[:, 1] = 0x0200_0000_0100 + device, 0x0200_0000_0001

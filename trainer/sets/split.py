@@ -1,0 +1,170 @@
+"""Train, validation and test rows: whole captures or devices, by row only on request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+import numpy as np
+
+from guardian.errors import InputError
+from guardian.tables import F64, I64, Array
+from trainer.sets.prepared import Prepared
+
+By = Literal["group", "time", "row"]
+PARTS = ("train", "valid", "test")
+
+ROW_WARNING = (
+    "Split by row: rows of one capture or device are in train and test, so the figures say how"
+    " well more of the same is told, not how well another network would be."
+)
+TIME_WARNING = (
+    "Split by time within each group: the same captures or devices are in train and test, so the"
+    " figures say how well their later rows are told, not how well another network would be."
+)
+_EVERY = 8
+"""Up to so many units every way to deal them out is tried."""
+_TRIALS = 400
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of the three parts, each rising; no row is in two."""
+
+    train: I64
+    valid: I64
+    test: I64
+    how: str
+    """What was kept together, and which class is not in train or not in test."""
+    warning: str
+    """For the report; empty where whole groups were kept apart."""
+
+
+def split(
+    prepared: Prepared,
+    *,
+    by: By = "group",
+    seed: int = 1,
+    shares: tuple[float, float, float] = (0.6, 0.2, 0.2),
+) -> Split:
+    """Deal a set's rows out to train, valid and test, about in these shares.
+
+    By group: whole captures (what stands before the slash of a group's name), or whole groups
+    where there are fewer than three captures; each class comes into train and test where the
+    groups allow it. By time: the first rows of each group are train, the last test. By row: by
+    chance. Raises InputError where by group cannot be done or the shares make no sense.
+    """
+    if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+        raise InputError(f"shares of train, valid and test are {shares}: give three that sum to 1")
+    if len(prepared) < 3:
+        raise InputError(f"{prepared.name} has {len(prepared)} rows: too few to split")
+    if by == "group":
+        part, how = _by_group(prepared, seed, shares)
+        warning = ""
+    elif by == "time":
+        part, how, warning = _by_time(prepared, shares), "by time within each group", TIME_WARNING
+    else:
+        place = np.random.default_rng(seed).permutation(len(prepared))
+        part = _cut(place, len(prepared), shares)
+        how, warning = f"by row, seed {seed}", ROW_WARNING
+    rows = [np.flatnonzero(part == k) for k in range(3)]
+    how += _absent(prepared, rows)
+    return Split(rows[0], rows[1], rows[2], how, warning)
+
+
+def _cut(place: Array, n: int, shares: tuple[float, float, float]) -> Array:
+    """Return int8: 0, 1 or 2 by place (0 to n - 1) in an order of n; each part has one at least."""
+    first = min(max(1, round(shares[0] * n)), max(1, n - 2))
+    second = min(max(first + 1, round((shares[0] + shares[1]) * n)), max(first + 1, n - 1))
+    return ((place >= first).astype(np.int8) + (place >= second)).astype(np.int8)
+
+
+def _by_time(prepared: Prepared, shares: tuple[float, float, float]) -> Array:
+    part = np.zeros(len(prepared), dtype=np.int8)
+    for group in np.unique(prepared.group):
+        rows = np.flatnonzero(prepared.group == group)
+        part[rows] = _cut(np.arange(len(rows)), len(rows), shares)
+    return part
+
+
+def _by_group(
+    prepared: Prepared, seed: int, shares: tuple[float, float, float]
+) -> tuple[Array, str]:
+    present = np.unique(prepared.group)
+    families = prepared.families()
+    names = [families[g] for g in present.tolist()]
+    kind = "captures"
+    if len(set(names)) < 3:
+        names = [prepared.groups[g] for g in present.tolist()]
+        kind = "groups"
+    units = sorted(set(names))
+    if len(units) < 3:
+        raise InputError(
+            f"{prepared.name} has {len(units)} group{'s' if len(units) != 1 else ''} and three are"
+            " needed for train, valid and test: give more captures, or ask for a split by time or"
+            " by row"
+        )
+    unit_of_group = np.full(len(prepared.groups), -1)
+    unit_of_group[present] = [units.index(name) for name in names]
+    unit = unit_of_group[prepared.group]
+    table = np.zeros((len(units), len(prepared.classes) + 1))
+    np.add.at(table, (unit, prepared.label.astype(np.int64)), 1)  # -1 is the last column
+    dealt = _deal(table, np.random.default_rng(seed), np.array(shares))
+    sizes = np.bincount(dealt, minlength=3).tolist()
+    how = f"by {kind}: {sizes[0]} train, {sizes[1]} valid, {sizes[2]} test"
+    if kind == "groups":
+        how += " (fewer than three captures: parts of one capture may be in train and test)"
+    return dealt[unit].astype(np.int8), how
+
+
+def _deal(table: F64, rng: np.random.Generator, shares: F64) -> Array:
+    """Return int64[units]: the part of each, the best of many ways."""
+    n = len(table)
+    if n <= _EVERY:
+        ways = [np.array(way) for way in product(range(3), repeat=n)]
+        return min(ways, key=lambda way: _cost(table, way, shares))
+    best, least = np.zeros(n, dtype=np.int64), np.inf
+    rows = table.sum(axis=1)
+    for _ in range(_TRIALS):
+        order = rng.permutation(n)
+        done = np.cumsum(rows[order]) - rows[order] / 2
+        way = np.zeros(n, dtype=np.int64)
+        way[order] = np.searchsorted(np.cumsum(shares)[:2] * rows.sum(), done, side="right")
+        if (cost := _cost(table, way, shares)) < least:
+            best, least = way, cost
+    for k in rng.permutation(n)[:_TRIALS].tolist():  # then one unit at a time
+        for part in range(3):
+            way = best.copy()
+            way[k] = part
+            if (cost := _cost(table, way, shares)) < least:
+                best, least = way, cost
+    return best
+
+
+def _cost(table: F64, way: Array, shares: F64) -> float:
+    """Return how far a way is from what is wished: parts that have rows, benign in each, each
+    class in train, in test, then in valid, and at last the shares.
+    """
+    held = np.stack([table[way == part].sum(axis=0) for part in range(3)])
+    rows = held.sum(axis=1)
+    known = held[:, :-1].sum(axis=0) > 0
+    absent = (held[:, :-1] == 0) & known
+    cost = 10_000.0 * np.count_nonzero(rows == 0) + 100.0 * np.count_nonzero(absent[:, 0])
+    cost += float(absent[:, 1:].sum(axis=1) @ np.array([10.0, 2.0, 9.5]))
+    share = rows / rows.sum()
+    # Every class in its own shares, so that a large one does not decide alone.
+    spread = np.abs(held[:, :-1] / np.maximum(held[:, :-1].sum(axis=0), 1) - shares[:, None])
+    return cost + float(np.abs(share - shares).sum() + spread[:, known].mean())
+
+
+def _absent(prepared: Prepared, rows: list[I64]) -> str:
+    """Return what to add to `how` where a class of the set is not in train or not in test."""
+    have = [set(np.unique(prepared.label[part]).tolist()) for part in rows]
+    known = sorted(set().union(*have) - {-1})
+    words = ""
+    for k, name in ((0, "train"), (1, "valid"), (2, "test")):
+        missing = [prepared.classes[c] for c in known if c not in have[k]]
+        if missing:
+            words += f"; not in {name}: {', '.join(missing)}"
+    return words

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -39,34 +40,43 @@ def check(settings: Settings, *, quick: bool) -> int:
 
 
 def interface(settings: Settings) -> str:
-    """Return what is known of the interface; raises CaptureError or ConfigError."""
-    name = settings.capture.interface
+    """Return what is known of the interfaces; raises CaptureError or ConfigError."""
+    names = settings.capture.interface
     there = ", ".join(interfaces.names())
-    if not name:
+    if not names:
         raise ConfigError(f"none is named: set [capture] interface; this machine has {there}")
-    if name not in interfaces.names():
-        raise CaptureError(f"there is no {name}: this machine has {there}")
-    if interfaces.looks_like_wan(name):
+    for name in names:
+        if name not in interfaces.names():
+            raise CaptureError(f"there is no {name}: this machine has {there}")
+        if interfaces.looks_like_wan(name):
+            raise CaptureError(
+                f"{name} has a public address, so it is the Internet side: name the LAN side"
+            )
+    for name, other in interfaces.seen_twice(names):
         raise CaptureError(
-            f"{name} has a public address, so it is the Internet side: name the LAN side"
+            f"{name} and {other} show the same packets, so that {name} would be left out: name "
+            "one of them"
         )
-    known = ", ".join(interfaces.networks(name)) or "no address"
-    return f"{name} ({known})"
+    known = {name: ", ".join(interfaces.networks(name)) or "no address" for name in names}
+    return ", ".join(f"{name} ({nets})" for name, nets in known.items())
 
 
 def rights(settings: Settings) -> str:
-    """Open the ring once; raises CaptureError."""
-    if settings.capture.interface not in interfaces.names():
+    """Open each interface once, with the filter; raises CaptureError or ConfigError."""
+    names = settings.capture.interface
+    if not names or not set(names) <= set(interfaces.names()):
         raise CaptureError("not tried: name an interface first")
-    from guardian.ring import Ring  # noqa: PLC0415 - AF_PACKET exists on Linux alone
+    from guardian.live import open_source  # noqa: PLC0415 - the quick check opens nothing
 
-    Ring(
-        settings.capture.interface,
-        ring_bytes=settings.capture.ring_mib << 20,
-        snaplen=settings.capture.snaplen,
-        promiscuous=settings.capture.promiscuous,
-    ).close()
-    return f"may capture; a ring of {settings.capture.ring_mib} MiB can be had"
+    # A group of the running daemon is not joined for this: it would take its packets.
+    capture = replace(settings.capture, fanout=0)
+    for number in range(len(names)):
+        open_source(capture, number).close()
+    filtered = "; the filter is understood" if capture.filter else ""
+    if capture.backend == "sniffer":
+        return f"may capture through scapy's sniffer, which loses bursts{filtered}"
+    rings = "a ring" if len(names) == 1 else f"{len(names)} rings"
+    return f"may capture; {rings} of {capture.ring_mib} MiB can be had{filtered}"
 
 
 def model(settings: Settings) -> str:

@@ -23,6 +23,12 @@ INPUT = click.argument("input_path", metavar="INPUT", type=click.Path(path_type=
 CONFIG = click.option("-c", "--config", type=click.Path(path_type=Path), help="Settings (TOML).")
 LAN = click.option("--lan", multiple=True, metavar="CIDR", help="A network at home; repeatable.")
 BUNDLE = click.option("--bundle", type=click.Path(path_type=Path), help="Folder of a model bundle.")
+INTERFACE = click.option(
+    "-i", "--interface", multiple=True, help="LAN-side interface, such as br0; repeatable."
+)
+FILTER = click.option(
+    "--filter", "text", metavar="TEXT", help="Watch only what matches, in tcpdump's words."
+)
 CHECKSUMS = click.option(
     "--ignore-checksums", is_flag=True, default=None, help="Count packets whose checksum is wrong."
 )
@@ -49,20 +55,31 @@ def settings_of(
     return configuration.override(settings, "capture", ignore_checksums=ignore_checksums)
 
 
+def watching(settings: Any, interface: tuple[str, ...], text: str | None) -> Any:
+    """Return settings with what the command line says of live capture on top."""
+    from guardian import config as configuration
+
+    names = configuration.several(interface) or None
+    return configuration.override(settings, "capture", interface=names, filter=text)
+
+
 @cli.command()
 @CONFIG
-@click.option("-i", "--interface", help="LAN-side interface, such as br0.")
+@INTERFACE
+@FILTER
 @LAN
 @BUNDLE
 def run(
-    config: Path | None, interface: str | None, lan: tuple[str, ...], bundle: Path | None
+    config: Path | None,
+    interface: tuple[str, ...],
+    text: str | None,
+    lan: tuple[str, ...],
+    bundle: Path | None,
 ) -> None:
     """Watch the network: the daemon."""
-    from guardian import config as configuration
     from guardian.daemon import Daemon
 
-    settings = settings_of(config, lan, bundle)
-    settings = configuration.override(settings, "capture", interface=interface)
+    settings = watching(settings_of(config, lan, bundle), interface, text)
     raise SystemExit(Daemon(settings).run())
 
 
@@ -171,15 +188,14 @@ def demo(keep: Path | None, broker: str | None, bundle: Path | None) -> None:
 
 @cli.command()
 @CONFIG
-@click.option("-i", "--interface", help="LAN-side interface, such as br0.")
+@INTERFACE
+@FILTER
 @click.option("--quick", is_flag=True, help="Settings, model and database alone, for ExecStartPre.")
-def check(config: Path | None, interface: str | None, quick: bool) -> None:
+def check(config: Path | None, interface: tuple[str, ...], text: str | None, quick: bool) -> None:
     """Tell what is wrong and how to mend it: settings, rights, model, broker."""
-    from guardian import config as configuration
     from guardian.check import check as work
 
-    settings = configuration.override(settings_of(config), "capture", interface=interface)
-    raise SystemExit(work(settings, quick=quick))
+    raise SystemExit(work(watching(settings_of(config), interface, text), quick=quick))
 
 
 @cli.command()

@@ -11,7 +11,7 @@ import ipaddress
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,16 @@ MAC = re.compile(r"[0-9a-fA-F]{1,2}([:-][0-9a-fA-F]{1,2}){5}")
 class CaptureSettings:
     """[capture]: where packets come from."""
 
-    interface: str = ""
-    """Interface on the LAN side, such as br0; required by `guardian run`."""
+    interface: tuple[str, ...] = ()
+    """Interfaces on the LAN side, such as br0; one at least is required by `guardian run`."""
+    backend: str = "auto"
+    """`ring` (Linux), `sniffer` (scapy's, slow), or whichever there is."""
+    filter: str = ""
+    """What the kernel lets in, in tcpdump's words; empty means all."""
+    fanout: int = 0
+    """Group of processes that share an interface's flows; 0 means none."""
     ring_mib: int = 8
-    """Size of the kernel's ring in MiB."""
+    """Size of the kernel's ring in MiB, for each interface."""
     snaplen: int = 2048
     """Bytes kept of a frame; payloads are only read for names and services."""
     promiscuous: bool = False
@@ -105,6 +111,7 @@ class Settings:
 
 
 LIMITS: dict[str, tuple[float, float]] = {
+    "capture.fanout": (0, 60_000),
     "capture.ring_mib": (1, 1024),
     "capture.snaplen": (128, 262_144),
     "store.connections_days": (1, 3650),
@@ -113,6 +120,20 @@ LIMITS: dict[str, tuple[float, float]] = {
     "mqtt.port": (1, 65_535),
 }
 """Smallest and largest value of each number."""
+
+
+CHOICES: dict[str, tuple[str, ...]] = {"capture.backend": ("auto", "ring", "sniffer")}
+"""The values that a text may have."""
+
+ONE_OR_MORE = {"capture.interface"}
+"""Lists that may be written as one text, with commas."""
+
+
+def _interface(text: str) -> str:
+    """Return what may be an interface's name (Linux: 15 bytes at most); raises ValueError."""
+    if not re.fullmatch(r"[^\s/,]{1,15}", text):
+        raise ValueError(text)
+    return text
 
 
 def _mac(text: str) -> str:
@@ -128,6 +149,7 @@ def _thing(text: str) -> str:
 
 
 READERS: dict[str, tuple[Callable[[str], object], str]] = {
+    "capture.interface": (_interface, "interface: 15 characters at most, no blank, no slash"),
     "home.lan": (
         lambda text: ipaddress.ip_network(text, strict=False),
         "network: write it like 192.168.1.0/24 or fd00::/8",
@@ -169,6 +191,12 @@ def override(settings: Settings, section: str, **values: Any) -> Settings:
     return replace(settings, **{section: replace(getattr(settings, section), **given)})
 
 
+def several(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return what is listed, also with commas, each once."""
+    parts = (part.strip() for text in texts for part in text.split(","))
+    return tuple(dict.fromkeys(part for part in parts if part))
+
+
 def mqtt_password(settings: MqttSettings) -> str:
     """Return the broker's password from the setting or its file."""
     if not settings.password_file:
@@ -202,7 +230,7 @@ def _parse_text(text: str, default: Any) -> Any:
     if isinstance(default, bool):
         return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
     if isinstance(default, tuple):
-        return [part.strip() for part in text.split(",") if part.strip()]
+        return list(several([text]))
     if isinstance(default, int | float):
         try:
             return type(default)(text)
@@ -241,8 +269,11 @@ def _value(key: str, value: Any, default: Any, where: str) -> Any:
         if good and not low <= value <= high:
             raise ConfigError(f"{where}: {key} = {value} must lie between {low:g} and {high:g}")
     elif isinstance(default, tuple):
+        if key in ONE_OR_MORE:
+            value = [value] if isinstance(value, str) else value
         good = isinstance(value, list) and all(isinstance(v, str) for v in value)
         wanted = 'a list of texts, like ["192.168.1.0/24"]'
+        value = several(value) if good and key in ONE_OR_MORE else value
         value = tuple(value) if good else value
     elif isinstance(default, Mapping):
         good = isinstance(value, Mapping) and all(isinstance(v, str) for v in value.values())
@@ -251,6 +282,9 @@ def _value(key: str, value: Any, default: Any, where: str) -> Any:
         # What has a default that is not empty cannot be switched off by emptying it.
         good = isinstance(value, str) and bool(value or not default)
         wanted = "a text in quotes" + (", not empty" if default else "")
+        if key in CHOICES:
+            good = good and value in CHOICES[key]
+            wanted = f"one of {', '.join(CHOICES[key])}"
     if not good:
         raise ConfigError(f"{where}: {key} = {value!r} must be {wanted}")
     reader, wanted = READERS.get(key, (str, ""))

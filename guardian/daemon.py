@@ -7,12 +7,13 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
 from guardian import interfaces
 from guardian.bundle import Bundle
-from guardian.config import Settings
+from guardian.config import CaptureSettings, Settings
 from guardian.discovery import DeviceState, GatewayState
 from guardian.errors import ConfigError
 from guardian.live import LiveCapture
@@ -35,7 +36,7 @@ PRUNE_S = 600.0
 
 
 class Daemon:
-    """One interface, one pipeline, one database, one hub."""
+    """The interfaces, one pipeline, one database, one hub."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises ConfigError where no interface is named."""
@@ -58,6 +59,7 @@ class Daemon:
         with ExitStack() as stack:
             notifier = Notifier()
             stack.callback(notifier.close)
+            settings = self._settings = replace(settings, capture=once(settings.capture))
             live = LiveCapture(settings.capture)
             stack.callback(live.close)
             pipeline = self._pipeline(bundle)
@@ -78,8 +80,8 @@ class Daemon:
         return 0
 
     def _pipeline(self, bundle: Bundle) -> Pipeline:
-        name = self._settings.capture.interface
-        if interfaces.looks_like_wan(name):
+        names = self._settings.capture.interface
+        for name in filter(interfaces.looks_like_wan, names):
             log.warning(
                 "%s has a public address: it looks like the Internet side, where the whole home "
                 "is one device; watch the LAN side instead",
@@ -88,9 +90,9 @@ class Daemon:
         return open_pipeline(
             self._settings,
             bundle,
-            lan=tuple(interfaces.lan(name)),
-            gateway_macs=tuple(filter(None, [interfaces.mac(name)])),
-            gateway_addresses=tuple(interfaces.addresses(name)),
+            lan=tuple(dict.fromkeys(net for name in names for net in interfaces.lan(name))),
+            gateway_macs=tuple(dict.fromkeys(filter(None, map(interfaces.mac, names)))),
+            gateway_addresses=tuple(ip for name in names for ip in interfaces.addresses(name)),
             utc_offset_s=time.localtime().tm_gmtoff,
             seed=time.time_ns(),
             live=True,
@@ -116,7 +118,7 @@ class Daemon:
         recorder = Recorder(store, pipeline, publisher)
         polling = Polling(store, pipeline)
         polling.restore(time.time_ns())
-        name = self._settings.capture.interface
+        name = ", ".join(self._settings.capture.interface)
         log.info(
             "watching %s with bundle %s %s", name, pipeline.bundle.name, pipeline.bundle.version
         )
@@ -153,6 +155,21 @@ class Daemon:
             recorder.add(last)
             store.commit(last.now)
         publisher.update(*hub_states(pipeline, live.drops))
+
+
+def once(settings: CaptureSettings) -> CaptureSettings:
+    """Return the settings without interfaces whose packets another one watched shows too."""
+    names = list(settings.interface)
+    for name, other in interfaces.seen_twice(names):
+        if name in names and other in names:
+            names.remove(name)
+            log.warning(
+                "%s is left out: %s is watched too and shows the same packets, which would count "
+                "twice",
+                name,
+                other,
+            )
+    return replace(settings, interface=tuple(names))
 
 
 @contextmanager

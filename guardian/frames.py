@@ -14,6 +14,10 @@ LEAP_NS = 3_600 * NS
 """A lone packet of a file that is this much ahead of those before and after it has a damaged time,
 which would stop all timeouts until then; queues and interfaces reorder packets by far less."""
 
+AHEAD_NS = 2 * NS
+"""A live frame's stamp may be this much ahead of the wall clock when it is read. The kernel makes
+both from one clock, so more is a clock set back meanwhile, or a card's stamp gone wrong."""
+
 
 def rows_at(data: U8, at: Array, width: int) -> U8:
     """Return uint8[n, width]: the `width` bytes at each offset of int64[n].
@@ -76,6 +80,22 @@ def believed(ts: I64, now: int) -> I64:
             times[i] = clock
         clock = max(clock, times[i])
     return np.array(times, dtype=np.int64)
+
+
+def not_ahead(ts: I64, wall: int, now: int) -> tuple[I64, int]:
+    """Return live times in which those ahead of the wall clock are the moment before, and how many.
+
+    Where there is none before in the batch it is the one after, and `now` where all are ahead.
+    """
+    if not len(ts) or int(ts.max()) <= wall + AHEAD_NS:
+        return ts, 0
+    good = ts <= wall + AHEAD_NS
+    count = len(ts) - int(np.count_nonzero(good))
+    if count == len(ts):
+        return np.full(len(ts), now, dtype=np.int64), count
+    last = np.maximum.accumulate(np.where(good, np.arange(len(ts)), -1))
+    last[last < 0] = int(np.argmax(good))
+    return ts[last], count
 
 
 def cut_batches(

@@ -6,6 +6,7 @@ import fcntl
 import ipaddress
 import socket
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 from guardian.addresses import PRIVATE
@@ -19,6 +20,28 @@ def names() -> list[str]:
     """Return the names of all interfaces, loopback last."""
     found = [name for _, name in socket.if_nameindex()]
     return sorted(found, key=lambda name: (name == "lo", name))
+
+
+def seen_twice(watched: Iterable[str]) -> list[tuple[str, str]]:
+    """Return pairs (interface, other) of which the other sees all that the interface sees.
+
+    A port of a bridge or bond shows what the bridge shows; a VLAN shows what the interface below it
+    shows. Where a chain joins two of them (a bridge over a VLAN), neither sees all of the other.
+    """
+    chosen = list(watched)
+    found = []
+    for name in chosen:
+        path = Path("/sys/class/net") / name
+        master = path / "master"
+        over = master.resolve().name if master.exists() else ""
+        if over in chosen:
+            found.append((name, over))
+        below = [link.name.removeprefix("lower_") for link in path.glob("lower_*")]
+        for one in below:
+            port = Path("/sys/class/net") / one / "master"
+            if one in chosen and not (port.exists() and port.resolve().name == name):
+                found.append((name, one))
+    return found
 
 
 def mac(interface: str) -> str:

@@ -1,14 +1,20 @@
-"""The live interface as a source that comes back: gone and up again, drops counted and told."""
+"""The live interfaces as one source: each comes back by itself, drops are counted and told."""
 
 from __future__ import annotations
 
+import ipaddress
 import logging
+import select
+import socket
 import time
 from collections.abc import Iterator
+from typing import Protocol
 
+from guardian import bpf, interfaces
 from guardian.config import CaptureSettings
-from guardian.errors import CaptureError
-from guardian.ring import Ring
+from guardian.errors import CaptureError, GuardianError
+from guardian.merge import LINK_ETHERNET, LINK_RAW, Merge
+from guardian.ring import Ring, is_ethernet
 from guardian.tables import Frames
 
 log = logging.getLogger("guardian.capture")
@@ -17,79 +23,260 @@ REOPEN_S = 5.0
 """Seconds between attempts to open an interface that went away."""
 REST_S = 2.0
 """Seconds a clean stop spends at most on what the ring still holds."""
+HELD_BYTES = 32 << 20
+"""Bytes of an interface that wait for others to catch up: a gigabit line for the time of a tick.
+Beyond it they wait in the ring."""
+HELD_S = 0.05
+"""Seconds until the next look at a silent interface while frames of others wait for it."""
 
 
-class LiveCapture:
-    """A ring that is opened again when its interface went away."""
+class Source(Protocol):
+    """What a Ring and a Sniffer have in common."""
 
-    def __init__(self, settings: CaptureSettings) -> None:
-        """Raises CaptureError where the interface cannot be opened the first time."""
-        self._settings = settings
-        self._ring: Ring | None = self._open()
-        self._retry_at = 0.0
-        self._before = 0
-        self._now = 0
-        self._told = 0
+    link: int
+    ahead: int
 
-    def _open(self) -> Ring:
-        return Ring(
-            self._settings.interface,
-            ring_bytes=self._settings.ring_mib << 20,
-            snaplen=self._settings.snaplen,
-            promiscuous=self._settings.promiscuous,
+    def fileno(self) -> int: ...
+    def read(self, timeout_s: float) -> Frames: ...
+    def drops(self) -> tuple[int, int]: ...
+    def restart_clock(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def open_source(settings: CaptureSettings, number: int) -> Source:
+    """Open the interface of that number. Raises CaptureError, or ConfigError for a bad filter."""
+    name = settings.interface[number]
+    ring = hasattr(socket, "AF_PACKET")
+    if settings.backend == "sniffer" or (settings.backend == "auto" and not ring):
+        if settings.fanout:
+            raise CaptureError("the sniffer has no fanout: set [capture] fanout = 0")
+        from guardian.sniffer import Sniffer  # noqa: PLC0415 - scapy only where there is no ring
+
+        return Sniffer(
+            name,
+            snaplen=settings.snaplen,
+            promiscuous=settings.promiscuous,
+            text=settings.filter,
         )
+    return Ring(
+        name,
+        ring_bytes=settings.ring_mib << 20,
+        snaplen=settings.snaplen,
+        promiscuous=settings.promiscuous,
+        program=_program(settings, number),
+        # A group belongs to one interface.
+        fanout=settings.fanout + number if settings.fanout else 0,
+    )
+
+
+def _program(settings: CaptureSettings, number: int) -> bpf.Program:
+    name = settings.interface[number]
+    program = bpf.whole(settings.snaplen)
+    if settings.filter:
+        ethernet = is_ethernet(name)
+        program = bpf.compiled(settings.filter, name, settings.snaplen, ethernet=ethernet)
+    here = [ipaddress.ip_network(net) for net in interfaces.networks(name)]
+    elsewhere = [
+        net
+        for other in settings.interface
+        if other != name
+        for net in map(ipaddress.ip_network, interfaces.networks(other))
+        if not any(net.version == one.version and net.overlaps(one) for one in here)
+    ]
+    own = [address for one in settings.interface for address in interfaces.addresses(one)]
+    return bpf.not_routed(elsewhere, own, program)
+
+
+class Watch:
+    """One interface, opened again when it went away."""
+
+    def __init__(self, settings: CaptureSettings, number: int) -> None:
+        """Raises CaptureError where the interface cannot be opened the first time."""
+        self.name = settings.interface[number]
+        self._settings, self._number = settings, number
+        self.source: Source | None = open_source(settings, number)
+        self._first: Frames | None = None
+        self._retry_at = 0.0
+        self._before = self._now = self._told = 0
+        self._ahead_before = self._ahead_told = 0
 
     @property
     def drops(self) -> int:
         """Packets the kernel dropped since the start because the ring was full."""
         return self._before + self._now
 
-    def read(self, timeout_s: float) -> Frames | None:
-        """Return the next batch, an empty one as a tick, or None while the interface is away."""
-        if self._ring is None:
-            moment = time.monotonic()
-            if moment < self._retry_at:
-                time.sleep(min(timeout_s, self._retry_at - moment))
-                return None
-            self._retry_at = moment + REOPEN_S
-            try:
-                self._ring = self._open()
-            except CaptureError:
-                return None
-            log.warning("%s is back", self._settings.interface)
+    @property
+    def ahead(self) -> int:
+        """Frames since the start whose stamp was ahead of the wall clock."""
+        return self._ahead_before + (self.source.ahead if self.source else 0)
+
+    def wait_s(self) -> float:
+        """Return the seconds until the next attempt to open; 0 where it is open or due."""
+        return 0.0 if self.source else max(0.0, self._retry_at - time.monotonic())
+
+    def up(self) -> bool:
+        """Tell whether it can be read, opening it where that is due."""
+        if self.source is not None:
+            return True
+        if self.wait_s() > 0:
+            return False
+        self._retry_at = time.monotonic() + REOPEN_S
+        source = None
         try:
-            frames = self._ring.read(timeout_s)
-            self._now = self._ring.drops()[1]
+            source = open_source(self._settings, self._number)
+            # One that exists and is down can be opened, and says so when it is read.
+            self._first = source.read(0.0)
+        except GuardianError:
+            if source is not None:
+                source.close()
+            return False
+        self.source = source
+        log.warning("%s is back", self.name)
+        return True
+
+    def read(self, timeout_s: float) -> Frames | None:
+        """Return the next batch, an empty one as a tick, or None where the interface went away."""
+        if self.source is None:
+            return None
+        if self._first is not None:
+            frames, self._first = self._first, None
+            return frames
+        try:
+            frames = self.source.read(timeout_s)
+            self._now = self.source.drops()[1]
         except CaptureError as error:
             log.warning("%s; trying again every %.0f s", error, REOPEN_S)
             self.close()
             return None
         return frames
 
-    def rest(self) -> Iterator[Frames]:
-        """Yield what the ring still holds, for a stop that loses nothing."""
-        deadline = time.monotonic() + REST_S
-        while time.monotonic() < deadline:
-            frames = self.read(0.0)
-            if frames is None or not len(frames):
-                return
-            yield frames
-
-    def tell_drops(self) -> None:
-        """Say in the log how many packets were dropped since this was last said."""
+    def tell(self) -> None:
+        """Say in the log what was dropped, and which stamps were not believed, since the last."""
         if self.drops > self._told:
             log.warning(
-                "the kernel dropped %s packets (%s since the start): the ring is too small or this "
-                "machine too slow; raise [capture] ring_mib",
+                "%s: the kernel dropped %s packets (%s since the start): the ring is too small or "
+                "this machine too slow; raise [capture] ring_mib",
+                self.name,
                 f"{self.drops - self._told:,}",
                 f"{self.drops:,}",
             )
             self._told = self.drops
+        if self.ahead > self._ahead_told:
+            log.warning(
+                "%s: %s frames were stamped ahead of the clock and count as of the moment before: "
+                "the clock was set back, or the card stamps wrongly",
+                self.name,
+                f"{self.ahead - self._ahead_told:,}",
+            )
+            self._ahead_told = self.ahead
 
     def close(self) -> None:
-        if self._ring is not None:
+        if self.source is not None:
             self._before += self._now
             self._now = 0
-            self._ring.close()
-            self._ring = None
+            self._ahead_before = self.ahead
+            self.source.close()
+            self.source = None
             self._retry_at = time.monotonic() + REOPEN_S
+
+
+class LiveCapture:
+    """All interfaces that are watched, their frames in order of time."""
+
+    def __init__(self, settings: CaptureSettings) -> None:
+        """Raises CaptureError where an interface cannot be opened the first time."""
+        self._watches: list[Watch] = []
+        try:
+            for number in range(len(settings.interface)):
+                self._watches.append(Watch(settings, number))
+            self._fit()
+        except GuardianError:
+            self.close()
+            raise
+        self._merge = Merge(len(self._watches))
+        self._wall = 0
+
+    def _fit(self) -> None:
+        """Raise CaptureError where the frames of an interface cannot go beside those of others."""
+        for watch in self._watches if len(self._watches) > 1 else ():
+            if watch.source is not None and watch.source.link not in (LINK_ETHERNET, LINK_RAW):
+                raise CaptureError(
+                    f"{watch.name} cannot be watched beside others (link type "
+                    f"{watch.source.link}): watch it by a daemon of its own"
+                )
+
+    @property
+    def drops(self) -> int:
+        """Packets the kernel dropped since the start because a ring was full."""
+        return sum(watch.drops for watch in self._watches)
+
+    def drops_by_interface(self) -> dict[str, int]:
+        """Return the same for each interface."""
+        return {watch.name: watch.drops for watch in self._watches}
+
+    def read(self, timeout_s: float) -> Frames | None:
+        """Return the next batch, an empty one as a tick, or None while all interfaces are away."""
+        up = [number for number, watch in enumerate(self._watches) if watch.up()]
+        if not up:
+            time.sleep(min(timeout_s, *(watch.wait_s() for watch in self._watches)))
+            return None
+        if len(self._watches) == 1:
+            return self._watches[0].read(timeout_s)
+        room = [number for number in up if self._merge.held(number) < HELD_BYTES]
+        self._wait(room, timeout_s)
+        back = self._set_back()
+        for number in room:
+            frames = self._watches[number].read(0.0)
+            if frames is not None:
+                self._merge.put(number, frames)
+        running = [number for number in up if self._watches[number].source is not None]
+        return self._merge.take(running) if running and not back else self._merge.rest()
+
+    def _waiting(self) -> int:
+        """Return how many bytes of all interfaces wait to be put in order."""
+        return sum(self._merge.held(number) for number in range(len(self._watches)))
+
+    def _wait(self, numbers: list[int], timeout_s: float) -> None:
+        """Wait until one of the interfaces has frames."""
+        if self._waiting():
+            timeout_s = min(timeout_s, HELD_S)
+        poll = select.poll()
+        for number in numbers:
+            source = self._watches[number].source
+            if source is not None:
+                poll.register(source.fileno(), select.POLLIN)
+        poll.poll(timeout_s * 1_000)
+
+    def _set_back(self) -> bool:
+        """Tell whether the wall clock was set back, after which its times are compared anew."""
+        wall, before = time.time_ns(), self._wall
+        self._wall = wall
+        if wall >= before:
+            return False
+        for watch in self._watches:
+            if watch.source is not None:
+                watch.source.restart_clock()
+        return True
+
+    def rest(self) -> Iterator[Frames]:
+        """Yield what the rings still hold, for a stop that loses nothing."""
+        deadline = time.monotonic() + REST_S
+        while time.monotonic() < deadline:
+            waiting = self._waiting()
+            frames = self.read(0.0)
+            if frames is not None and len(frames):
+                yield frames
+            elif self._waiting() == waiting:
+                break
+        last = self._merge.rest()
+        if len(last):
+            yield last
+
+    def tell_drops(self) -> None:
+        """Say in the log how many packets each interface dropped since this was last said."""
+        for watch in self._watches:
+            watch.tell()
+
+    def close(self) -> None:
+        for watch in self._watches:
+            watch.close()

@@ -2,8 +2,9 @@
 
 The kernel writes frames into blocks of a shared memory and hands over a whole
 block when it is full or old. A block is copied out in one piece and given back
-at once; its frame headers are walked once for their offsets. See packet(7) and
-the kernel's Documentation/networking/packet_mmap.rst for the layouts.
+at once; its frame headers are walked once for their offsets, and no frame is
+copied by itself. See packet(7) and the kernel's
+Documentation/networking/packet_mmap.rst for the layouts.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Sequence
 
 import numpy as np
 
-from guardian import interfaces
+from guardian import bpf, interfaces
 from guardian.const import MAX_FRAME_BYTES, NS
 from guardian.errors import CaptureError
 from guardian.feed import SPARE_BYTES
-from guardian.frames import words_at
+from guardian.frames import not_ahead, words_at
+from guardian.merge import LINK_ETHERNET, LINK_RAW
 from guardian.tables import I64, U8, Frames
 
 RING_BYTES = 8 << 20
@@ -42,13 +43,12 @@ TICK_LAG_NS = 2 * RETIRE_MS * 1_000_000
 READ_BYTES = 4 << 20
 """Bytes copied out in one read at most, so that a flood cannot starve the clock."""
 
-LINK_ETHERNET, LINK_RAW = 1, 101
-
-_ETHERNET_HARDWARE = (1, 772)
+_ETHERNET_HARDWARE, _LOOPBACK_HARDWARE = 1, 772
 """ARPHRD of Ethernet and of loopback, whose frames look the same."""
 
 _ETH_P_ALL = 3
 _SOL_PACKET, _ADD_MEMBERSHIP, _RX_RING, _STATISTICS, _VERSION = 263, 1, 5, 6, 10
+_FANOUT, _FANOUT_HASH = 18, 0
 _TPACKET_V3, _MR_PROMISC = 2, 1
 _SO_ATTACH_FILTER, _SO_TIMESTAMPNS = 26, 35
 _SIOCGIFHWADDR = 0x8927
@@ -63,16 +63,17 @@ _MAC_AT = 24
 _PACKET_TYPE_AT = 48 + 10
 """Offset of the packet type (to us, outgoing ...) from a frame's header."""
 
-Instruction = tuple[int, int, int, int]
-"""One instruction of a classic BPF program: code, jump if true, jump if false, constant."""
-
 
 class Ring:
     """Frames of one interface, both directions, while it is up.
 
-    `snaplen` cuts frames; `bpf` is a compiled filter (`tcpdump -ddd`), whose return
-    values then are the snap length. Raises CaptureError where the interface is
-    missing, the rights are, or the system has no such ring.
+    `snaplen` cuts frames; `program` is a compiled filter (guardian.bpf), whose return values then
+    are the snap length. Rings with the same `fanout` share the interface's flows: each packet comes
+    to one of them, those of a flow in both directions to the same one. Raises CaptureError where
+    the interface is missing, the rights are, or the system has no such ring.
+
+    A VLAN tag that the kernel took off (it takes the outermost) stays off: the frame reads as it
+    would on the VLAN's own interface.
     """
 
     def __init__(
@@ -82,19 +83,24 @@ class Ring:
         ring_bytes: int = RING_BYTES,
         snaplen: int = MAX_FRAME_BYTES,
         promiscuous: bool = False,
-        bpf: Sequence[Instruction] | None = None,
+        program: bpf.Program | None = None,
+        fanout: int = 0,
     ) -> None:
         self.interface = interface
+        self.ahead = 0
+        """Frames whose stamp was ahead of the wall clock, and was not believed."""
         self._packets = self._drops = 0
         self._next = self._now = 0
         self._fence = threading.Lock()
         self._blocks = max(2, ring_bytes // BLOCK_BYTES)
-        hardware = _hardware(interface)
-        self.link = LINK_ETHERNET if hardware in _ETHERNET_HARDWARE else LINK_RAW
-        self._loopback = hardware == 772
+        self.link = LINK_ETHERNET if is_ethernet(interface) else LINK_RAW
+        self._loopback = _hardware(interface) == _LOOPBACK_HARDWARE
         self._socket = _open(interface, self.link)
         try:
-            self._set_up(snaplen, promiscuous, bpf)
+            self._set_up(promiscuous, program or bpf.whole(min(snaplen, MAX_FRAME_BYTES)), fanout)
+        except CaptureError:
+            self._socket.close()
+            raise
         except OSError as error:
             self._socket.close()
             raise CaptureError(
@@ -104,18 +110,13 @@ class Ring:
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN | select.POLLERR)
 
-    def _set_up(self, snaplen: int, promiscuous: bool, bpf: Sequence[Instruction] | None) -> None:
+    def _set_up(self, promiscuous: bool, program: bpf.Program, fanout: int) -> None:
         sock = self._socket
         sock.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V3)
         # Frames are stamped where they arrive, not where they enter the ring.
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        program = bpf or ((6, 0, 0, min(snaplen, MAX_FRAME_BYTES)),)
-        code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
-        held = np.frombuffer(code, dtype=np.uint8)
-        address = held.__array_interface__["data"][0]
-        sock.setsockopt(
-            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), address)
-        )
+        # A member of a group would see all frames until it has joined: until then it sees none.
+        self._filter(bpf.NOTHING if fanout else program)
         frame = 2048  # no meaning with this version, but it must divide the block
         ring = (BLOCK_BYTES, self._blocks, frame, self._blocks * BLOCK_BYTES // frame)
         sock.setsockopt(_SOL_PACKET, _RX_RING, struct.pack("=7I", *ring, RETIRE_MS, 0, 0))
@@ -123,13 +124,34 @@ class Ring:
         self._ring: U8 = np.frombuffer(self._map, dtype=np.uint8)
         try:
             sock.bind((self.interface, _ETH_P_ALL))
+            if fanout:
+                self._join(fanout)
+                self._filter(program)
             if promiscuous:
                 index = socket.if_nametoindex(self.interface)
                 request = struct.pack("=iHH8s", index, _MR_PROMISC, 0, b"")
                 sock.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, request)
-        except OSError:
+        except (OSError, CaptureError):
             self._unmap()
             raise
+
+    def _filter(self, program: bpf.Program) -> None:
+        code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+        held = np.frombuffer(code, dtype=np.uint8)
+        address = held.__array_interface__["data"][0]
+        self._socket.setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), address)
+        )
+
+    def _join(self, group: int) -> None:
+        try:
+            # Fragments are not put together: that would change what is counted.
+            self._socket.setsockopt(_SOL_PACKET, _FANOUT, group | _FANOUT_HASH << 16)
+        except OSError as error:
+            raise CaptureError(
+                f"{self.interface} cannot join fanout group {group} ({error.strerror}): where "
+                "another program uses this number, set another [capture] fanout"
+            ) from error
 
     def fileno(self) -> int:
         """The socket, readable when a block is ready."""
@@ -182,9 +204,13 @@ class Ring:
             # Each frame passes twice here, out and in again: the way in is kept.
             heads = heads[data[heads + _PACKET_TYPE_AT] != _OUTGOING]
         words = words_at(data, heads, 28, "=u4")
-        ts = words[1].astype(np.int64) * NS + words[2]
+        wall = time.time_ns()
         # A frame may still wait in a block that is not handed over: the tick stays behind it.
-        clock = int(ts.max()) if len(ts) else time.time_ns() - TICK_LAG_NS
+        tick = wall - TICK_LAG_NS
+        stamps = words[1].astype(np.int64) * NS + words[2]
+        ts, ahead = not_ahead(stamps, wall, max(self._now, tick))
+        self.ahead += ahead
+        clock = int(ts.max()) if len(ts) else tick
         self._now = max(self._now, clock)
         return Frames(
             data=data,
@@ -196,6 +222,10 @@ class Ring:
             csum_valid=words[5] & (_CSUM_NOT_READY | _CSUM_VALID) != 0,
             now=self._now,
         )
+
+    def restart_clock(self) -> None:
+        """Let the clock begin anew: the wall clock was set back."""
+        self._now = 0
 
     def drops(self) -> tuple[int, int]:
         """Return packets seen and packets dropped by the kernel since this ring was opened."""
@@ -244,6 +274,14 @@ def _walk(ring: mmap.mmap, at: int) -> I64:
         append(at)
         at += step(ring, at)[0]
     return np.array(offsets, dtype=np.int64)
+
+
+def is_ethernet(interface: str) -> bool:
+    """Tell whether frames begin with an Ethernet header; raises CaptureError where it is missing.
+
+    Elsewhere (tun, WireGuard, PPP) they begin with the IP header.
+    """
+    return _hardware(interface) in (_ETHERNET_HARDWARE, _LOOPBACK_HARDWARE)
 
 
 def _hardware(interface: str) -> int:

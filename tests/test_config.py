@@ -19,7 +19,7 @@ def written(tmp_path: Path, text: str) -> Path:
 
 def test_the_shipped_example_holds_the_defaults() -> None:
     settings = config.load(ROOT / "docs" / "guardian.toml", {})
-    assert config.override(settings, "capture", interface="") == config.Settings()
+    assert config.override(settings, "capture", interface=()) == config.Settings()
 
 
 def test_the_environment_lies_over_the_file(tmp_path: Path) -> None:

@@ -304,7 +304,7 @@ def test_a_filter_in_the_kernel(pair: Pair, server: None, tmp_path: Path) -> Non
     program = [tuple(map(int, line.split())) for line in told.splitlines()[1:]]
     script = (
         "import sys, json; from guardian.ring import Ring; from guardian.decode import decode\n"
-        "ring = Ring('left', bpf=json.loads(sys.argv[1])); print('ready', flush=True)\n"
+        "ring = Ring('left', program=json.loads(sys.argv[1])); print('ready', flush=True)\n"
         "sys.stdin.read(); frames = ring.read(1)\n"
         "print(sorted(set(decode(frames).packets.proto.tolist())), len(frames)); ring.close()"
     )

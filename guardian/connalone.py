@@ -203,7 +203,7 @@ class Alone:
     def _sniff(self, row: Row, side: int, i: int) -> None:
         known = (row[SNIFF], row[SERVICE], row[HOST], row[IDLE])
         row[SNIFF], row[SERVICE], row[HOST], row[IDLE] = looks.look(
-            known, row[PARTIAL], side == ORIG, self._packets, self._data, i
+            self._store.hellos, known, row[PARTIAL], side == ORIG, self._packets, self._data, i
         )
 
     def _step(self, row: Row, proto: int, i: int) -> Row:

@@ -57,6 +57,7 @@ from guardian.connstate import (
 )  # fmt: skip
 from guardian.const import HISTORY_BYTES, HOST_BYTES, NS, PARENTS_BYTES, SERVICE_BYTES
 from guardian.parents import Parents
+from guardian.quic import Hellos
 from guardian.tables import CONN_STATES, I64, Array, Bool, Conns
 
 _FIRST_ROWS = 1_024
@@ -97,6 +98,7 @@ class Store:
         self.rest = np.zeros(n, dtype=np.uint64)
         self.holes: dict[int, tuple[list[tuple[int, int]], list[tuple[int, int]]]] = {}
         self.parents = Parents()
+        self.hellos = Hellos()
         self._free = list(range(n - 1, -1, -1))
 
     def allocate(self, n: int) -> I64:

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import re
 
+from guardian import quic
 from guardian.const import HOST_BYTES
 
 Found = tuple[bytes, bytes]
 """A service and a host, either empty."""
 NONE: Found = (b"", b"")
+QUIC = b"quic,ssl"
+"""The name in its hello is sealed, and found by quic.Hellos."""
 
 SIP = re.compile(rb"(?:[A-Z]{3,12} sips?:[^\r\n]{1,400} SIP/2\.0\r?\n|SIP/2\.0 [1-6][0-9][0-9] )")
+# The flags say that a version is there, behind an id of 8 bytes; from Q044 on a long header.
+_GOOGLE_QUIC = re.compile(rb"(?:[\x09\x0d\x19\x1d].{8}|[\xc0-\xff])Q0[0-9][0-9]", re.DOTALL)
 _SNMP = re.compile(rb"\x30.{1,4}?\x02\x01[\x00\x01\x03]", re.DOTALL)
 
 
@@ -30,8 +35,10 @@ def datagram(port: int, asking: bool, payload: bytes) -> Found:  # noqa: PLR0911
         return b"ssdp", b""
     if SIP.match(payload):
         return b"sip", b""
-    if _is_quic_initial(payload, 1_000 if asking else 24):
-        return b"quic,ssl", b""
+    if (len(payload) >= 1_000 or not asking) and quic_kind(payload) == 0:
+        return QUIC, b""
+    if google_quic(payload):
+        return b"gquic", printable(quic.google_name(payload))
     if payload[:1] == b"\x16" and payload[1:3] in (b"\xfe\xff", b"\xfe\xfd"):
         return b"ssl", b""
     if payload.startswith((b"d1:ad2:id20:", b"d1:rd2:id20:")):
@@ -39,14 +46,22 @@ def datagram(port: int, asking: bool, payload: bytes) -> Found:  # noqa: PLR0911
     return NONE
 
 
-def _is_quic_initial(payload: bytes, least: int) -> bool:
-    """A long header with the Initial type of QUIC version 1 or 2, or of a draft."""
-    if len(payload) < least or payload[0] & 0xC0 != 0xC0 or payload[5] > 20:
-        return False
+def quic_kind(payload: bytes) -> int:
+    """Return the kind of a QUIC packet with a long header, as version 1 numbers it; -1: none.
+
+    The kinds are 0 Initial, 1 0-RTT, 2 Handshake, 3 Retry.
+    """
+    if len(payload) < 24 or payload[0] & 0xC0 != 0xC0 or payload[5] > 20:
+        return -1
     kind, version = payload[0] >> 4 & 3, payload[1:5]
-    if version in (b"\x00\x00\x00\x01",) or version.startswith(b"\xff\x00\x00"):
-        return kind == 0
-    return version == b"\x6b\x33\x43\xcf" and kind == 1
+    if version == b"\x00\x00\x00\x01" or version.startswith(b"\xff\x00\x00"):
+        return kind
+    return kind - 1 & 3 if version == b"\x6b\x33\x43\xcf" else -1
+
+
+def google_quic(payload: bytes) -> bool:
+    """Return whether a packet tells a version of Google's QUIC: those before the standard."""
+    return _GOOGLE_QUIC.match(payload) is not None
 
 
 def dns(payload: bytes) -> Found:

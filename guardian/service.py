@@ -18,7 +18,7 @@ import re
 import numpy as np
 
 from guardian import inside, tlsname
-from guardian.datagrams import NONE, SIP, Found, datagram, dns, is_ldap, printable
+from guardian.datagrams import NONE, QUIC, SIP, Found, datagram, dns, is_ldap, printable, quic_kind
 from guardian.tables import Array, Bool
 
 MAX_LOOK = 2_048
@@ -85,6 +85,11 @@ def hungry_one(memory: int, asking: bool) -> bool:
     return not memory & _SETTLED and (memory if asking else memory >> 3) & _COUNT < limit
 
 
+def settled(memory: int) -> int:
+    """Return the memory of a connection into which nobody need look any more."""
+    return memory | _SETTLED
+
+
 def sniff(
     memory: int, asking: bool, proto: int, port: int, payload: bytes, service: bytes, host: bytes
 ) -> tuple[int, bytes, bytes]:
@@ -97,13 +102,21 @@ def sniff(
     memory += 1 if asking else 8
     first = (memory if asking else memory >> 3) & _COUNT == 1
     if proto == _UDP:
-        found, name = datagram(port, asking, payload)
-        if found:
-            return memory | _SETTLED, found, name or host
-        return memory, service, host
+        return (memory, service, host) if service else _datagram(memory, asking, port, payload)
     if proto != _TCP:
         return memory | _SETTLED, service, host
     return _segment(memory, asking, port, payload, service, host, first)
+
+
+def _datagram(memory: int, asking: bool, port: int, payload: bytes) -> tuple[int, bytes, bytes]:
+    found, name = datagram(port, asking, payload)
+    if found == QUIC:  # the client's next packets may tell the name
+        return memory | _PATIENT | _ENOUGH_ANSWERED, found, name
+    if found:
+        return memory | _SETTLED, found, name
+    if asking and quic_kind(payload) == 1:  # data in advance, before the hello
+        memory |= _PATIENT
+    return memory, found, name
 
 
 def _segment(

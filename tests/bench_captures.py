@@ -55,9 +55,7 @@ def ends(chance: np.random.Generator, n: int, proto: Array, v6: Array) -> Ends:
     high = np.array([0xFD00_0000_0000_0001, 0x2001_4860_0000_0000], dtype=np.uint64)
     addresses[:, :, 0] = np.where(v6[:, None], high, 0)
     addresses[:, 0, 1] = np.where(v6, 0x1000 + device, 0xC0A8_010A + device)
-    addresses[:, 1, 1] = np.where(
-        v6, peer, 0x2000_0000 + (peer * 5_003 * 1_021 & 0x3FFF_FFFF)
-    )
+    addresses[:, 1, 1] = np.where(v6, peer, 0x2000_0000 + (peer * 5_003 * 1_021 & 0x3FFF_FFFF))
     addresses[~v6, :, 1] |= V4
     macs = np.empty((n, 2), dtype=np.uint64)
     macs[:, 0], macs[:, 1] = 0x0200_0000_0100 + device, 0x0200_0000_0001
@@ -301,15 +299,20 @@ def main() -> None:
     parser.add_argument("kind", choices=["mixed", "synscan", "grown"])
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--live", type=int, default=1_000, help="connections of `grown`")
+    parser.add_argument("--data", type=Path, help="write the data packets of `grown` here")
     parser.add_argument("--seconds", type=int, help="length of `mixed` and `synscan`")
     given = parser.parse_args()
     seconds = {} if given.seconds is None else {"seconds": given.seconds}
+    part = slice(None)
     if given.kind == "grown":
-        plan = grown(given.live)[0]
+        plan, opening = grown(given.live)
+        if given.data is not None:
+            write(given.data, plan, slice(opening, None))
+            part = slice(opening)
     else:
         plan = mixed(**seconds) if given.kind == "mixed" else synscan(**seconds)
-    size = write(given.output, plan)
-    print(f"{given.output}: {len(plan):,} packets, {size / 1e6:.0f} MB")
+    size = write(given.output, plan, part)
+    print(f"{given.output}: {len(range(len(plan))[part]):,} packets, {size / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,256 @@
+"""The engine beside others: `python -m tests.bench_engine [mixed] [scan] [burst] [grown] [stages]`.
+
+Builds captures from a seed (tests/bench_captures.py), lets guardian, nfstream, argus and nfpcapd
+read each in turn, and prints the section of docs/BENCHMARKS.md, ready to paste. All on one core,
+each in a process of its own; times are CPU seconds, of a few rounds the cheapest. Guardian runs
+`guardian conns FILE --format none`, with its default settings wherever nothing else is said.
+"""
+
+# This process imports no numpy: a program that it starts counts its memory as its own.
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests import bench_peers
+from tests.bench_peers import ROOT, Peer
+
+PARTS = ("mixed", "scan", "burst", "grown", "stages")
+ROUNDS = 3
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+DATA_PACKETS = 300_000
+NFSTREAM_LIVE = 100_000
+"""More live connections are not asked of nfstream: it would take minutes."""
+STAGE_RUNS = 3
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A file to compare readers on."""
+
+    name: str
+    kind: str
+    more: tuple[str, ...]
+    says: str
+    unit: str
+    """What is counted a second: packets or connections."""
+    nfstream_rounds: int
+
+
+CAPTURES = (
+    Capture("mixed", "mixed", (), "1,000,000 packets of 20,000 connections in 10 minutes",
+            "packets", ROUNDS),
+    Capture("scan", "synscan", (), "a SYN scan, 500,000 connections of one packet in 50 s",
+            "connections", 1),
+    Capture("burst", "synscan", ("--seconds", "5"),
+            "the same scan in 5 s, ten times as fast: more at once than the table holds",
+            "connections", 0),
+)  # fmt: skip
+AMOUNT = {"mixed": (1_000_000, 20_000), "scan": (500_000, 500_000), "burst": (500_000, 500_000)}
+"""Packets and connections that a capture has."""
+
+
+def build(folder: Path, name: str, kind: str, *more: str) -> Path:
+    """Build a capture; return its file."""
+    path = folder / f"{name}.pcap"
+    _python("tests.bench_captures", kind, "-o", str(path), *more)
+    return path
+
+
+def guardian(what: str, *given: str) -> dict[str, Any]:
+    """Run one part of tests.bench_guardian in a process of its own."""
+    found: dict[str, Any] = json.loads(_python("tests.bench_guardian", what, *given))
+    return found
+
+
+def _python(module: str, *given: str) -> str:
+    command = [sys.executable, "-m", module, *given]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+    return done.stdout.splitlines()[-1]
+
+
+def own(path: Path, *cap: str) -> Peer:
+    """Return a run of guardian."""
+    run = guardian("conns", str(path), *cap)
+    name = "guardian" + (f", capacity {int(cap[0]):,}" if cap else "")
+    return Peer(name, run["seconds"], 0, run["records"], run["peak_mb"])
+
+
+def compare(path: Path, one: Capture) -> None:
+    """Run all readers in turn, round by round, and print a line each."""
+    size = path.stat().st_size / 1e6
+    readers: list[tuple[Callable[[Path], Peer | None], int]] = [
+        (own, ROUNDS),
+        (bench_peers.nfstream, one.nfstream_rounds),
+        (bench_peers.argus, ROUNDS),
+        (bench_peers.nfpcapd, ROUNDS),
+    ]
+    if one.name == "burst":
+        readers = [(own, ROUNDS), (lambda file: own(file, "600000"), 1)]
+    found: dict[int, list[Peer]] = {}
+    for turn in range(ROUNDS):
+        for number, (reader, rounds) in enumerate(readers):
+            run = reader(path) if turn < rounds else None
+            if run is not None:
+                found.setdefault(number, []).append(run)
+    best = [min(runs, key=lambda run: run.seconds) for _, runs in sorted(found.items())]
+    peer = next((run for run in best if run.name.startswith("nfstream")), None)
+    packets, connections = AMOUNT[one.name]
+    print(f"**{one.name}**: {one.says}, {size:.0f} MB.\n")
+    row(
+        "reader",
+        "packets a CPU second",
+        "connections a CPU second",
+        "x nfstream",
+        "peak MB",
+        "records",
+    )
+    row("---", *["---:"] * 5)
+    for run in best:
+        ratio = f"{peer.seconds / run.seconds:.2f}" if peer else ""
+        row(
+            run.name, f"{packets / run.seconds:,.0f}", f"{connections / run.seconds:,.0f}",
+            ratio, f"{run.peak_mb:.0f}", f"{run.flows:,}",
+        )  # fmt: skip
+    told = guardian("digest", str(path))
+    print(
+        f"\nGuardian's records: sha256 `{told['digest'][:32]}`; {told['evicted']:,} evicted "
+        f"(the table holds {told['capacity']:,}).\n"
+    )
+
+
+def grow(folder: Path) -> None:
+    """Print the cost of a data packet by the number of living connections."""
+    default = int(_constant())
+    lines: list[tuple[int, int | None, dict[str, Any]]] = []
+    others: list[tuple[int, dict[str, float]]] = []
+    for live in SIZES:
+        files = [folder / f"{name}.pcap" for name in ("opening", "data")]
+        _python("tests.bench_captures", "grown", "--live", str(live), "-o", str(files[0]),
+                "--data", str(files[1]))  # fmt: skip
+        for cap in (None,) if live < default else (None, live + 16):
+            given = [] if cap is None else [str(cap)]
+            runs = [guardian("grown", ",".join(map(str, files)), *given) for _ in range(2)]
+            lines.append((live, cap, min(runs, key=lambda run: float(run["data"]["seconds"]))))
+        others.append((live, _by_difference(files, live)))
+    print(
+        f"**grown**: connections are opened (TLS, five packets each), then {DATA_PACKETS:,} data "
+        "packets go over them at random, the same number at each size.\n"
+    )
+    row(
+        "live", "capacity", "us a data packet", "growth", "in the table alone", "growth",
+        "us to open", "us to end", "MB once open", "peak MB", "evicted",
+    )  # fmt: skip
+    row("---:", "---", *["---:"] * 9)
+    first = lines[0][2]["data"]
+    for live, cap, run in lines:
+        data, opening, end = run["data"], run["opening"], run["end"]
+        whole, table = (data[part] / data["packets"] * 1e6 for part in ("seconds", "connections_s"))
+        ended = end["seconds"] / max(end["records"], 1) * 1e6
+        row(
+            f"{live:,}", "default" if cap is None else f"{cap:,}",
+            f"{whole:.2f}", f"{data['seconds'] / first['seconds']:.2f}",
+            f"{table:.2f}", f"{data['connections_s'] / first['connections_s']:.2f}",
+            f"{opening['seconds'] / live * 1e6:.1f}", f"{ended:.1f}",
+            f"{opening['rss_mb']:.0f}", f"{run['peak_mb']:.0f}", f"{run['evicted']:,}",
+        )  # fmt: skip
+    names = sorted({name for _, found in others for name in found})
+    print("\nThe others, by difference of the whole file and its opening: us a data packet.\n")
+    row("live", *names)
+    row("---:", *["---:"] * len(names))
+    for live, found in others:
+        row(f"{live:,}", *(f"{found[name]:.2f}" if name in found else "" for name in names))
+    print()
+
+
+def _by_difference(files: list[Path], live: int) -> dict[str, float]:
+    """Return what a data packet costs other readers, in microseconds."""
+    whole = files[0].with_name("whole.pcap")
+    shutil.copy(files[0], whole)
+    with whole.open("ab") as out, files[1].open("rb") as more:
+        more.seek(24)
+        shutil.copyfileobj(more, out)
+    found: dict[str, float] = {}
+    for reader in (bench_peers.nfstream, bench_peers.argus, bench_peers.nfpcapd):
+        if reader is bench_peers.nfstream and live > NFSTREAM_LIVE:
+            continue
+        both = [[reader(path) for _ in range(2)] for path in (whole, files[0])]
+        costs = [min((run.seconds for run in runs if run), default=0.0) for runs in both]
+        if both[0][0] is not None:
+            found[both[0][0].name] = (costs[0] - costs[1]) / DATA_PACKETS * 1e6
+    whole.unlink()
+    return found
+
+
+def _constant() -> str:
+    return _run("from guardian.const import MAX_CONNS; print(MAX_CONNS)")
+
+
+def _run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                          cwd=ROOT)  # fmt: skip
+    return done.stdout.strip()
+
+
+def stages(path: Path, name: str) -> None:
+    """Print where guardian's time goes on a capture."""
+    runs = [guardian("stages", str(path)) for _ in range(STAGE_RUNS)]
+    seconds = min(run["seconds"] for run in runs)
+    total: dict[str, int] = {}
+    for run in runs:
+        for stage, samples in run["stages"].items():
+            total[stage] = total.get(stage, 0) + samples
+    samples = sum(total.values())
+    packets, connections = AMOUNT[name]
+    print(f"Where the time goes on **{name}** ({seconds:.2f} s, {samples:,} samples):\n")
+    row("stage", "share", "ns a packet", "us a connection")
+    row("---", *["---:"] * 3)
+    for stage, count in sorted(total.items(), key=lambda item: -item[1]):
+        share = count / samples
+        row(stage, f"{share:.1%}", f"{share * seconds / packets * 1e9:.0f}",
+            f"{share * seconds / connections * 1e6:.2f}")  # fmt: skip
+    print()
+
+
+def row(*cells: str) -> None:
+    print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def main() -> None:
+    wanted = sys.argv[1:] or list(PARTS)
+    if not set(wanted) <= set(PARTS):
+        raise SystemExit(f"tests.bench_engine knows {', '.join(PARTS)}, not {' '.join(wanted)}")
+    core = max(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {core})
+    versions = _run("import numpy, platform; print(platform.python_version(), numpy.__version__)")
+    python, numpy = versions.split()
+    print(f"One core of {os.cpu_count()} (load {os.getloadavg()[0]:.1f}), Python {python}, "
+          f"numpy {numpy}.\n")  # fmt: skip
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for one in CAPTURES:
+            profiled = "stages" in wanted and one.name != "burst"
+            if one.name not in wanted and not profiled:
+                continue
+            path = build(folder, one.name, one.kind, *one.more)
+            if one.name in wanted:
+                compare(path, one)
+            if profiled:
+                stages(path, one.name)
+            path.unlink()
+        if "grown" in wanted:
+            grow(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -23,8 +23,9 @@ def to_tflite(
     """Return a TFLite model of `build(unroll=True, batch=batch)` with the trained weights.
 
     `representative` is float32[n, T, F] of scaled sequences, benign and attacks, at least one
-    batch; `form` is int8 or float32. Inputs and outputs are float32 in both: inside an int8 model
-    the first and last op convert, which costs nothing that can be measured.
+    batch; `form` is int8, dynamic (int8 weights, float sums) or float32. Inputs and outputs are
+    float32 in all: inside an int8 model the first and last op convert, which costs nothing that
+    can be measured.
     """
     model = build(unroll=True, batch=batch)
     model.set_weights(weights)
@@ -44,6 +45,10 @@ def to_tflite(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = samples
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    if form == "dynamic":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        # tflite-runtime 2.14 does not know a scale for each channel of a dense layer.
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     with hushed(), warnings.catch_warnings():
         # It asks for ranges of the input, which the representative sequences give.
         warnings.filterwarnings("ignore", "Statistics for quantized inputs")

@@ -44,6 +44,8 @@ class Learner:
     """What `compile` takes: a function giving float32[batch], or one for each output."""
     targets: Callable[[Any, Any, Any], Any]
     """(x, label int[m], group int[m]) -> what `fit` takes as y; arrays or tensors."""
+    monitor: str = "val_loss"
+    """The loss that says when to stop: without what a part loses on purpose."""
 
 
 COMMON = frozenset(
@@ -75,8 +77,6 @@ class Family:
     """Its own learner(shape, config, groups), where fitting needs more than `build`."""
     fit: Callable[..., Any] | None = None
     """Of screens: fit(x, label, weight, config, seed) -> guardian.trees.Trees."""
-    classes: bool = True
-    """Whether `score` reads logits of classes; else the difference to the input."""
 
     def config(self, preset: str | None = None, **changes: Any) -> Config:
         """Return its config: the defaults, then a preset, then the changes.
@@ -128,6 +128,11 @@ _PLACES = {
     "lstm-classifier": "classifier",
     "lstm-pair": "pair",
     "bilstm": "bilstm",
+    "temporal-attention": "temporal_attention",
+    "cnn-lstm": "cnn_lstm",
+    "transformer": "transformer",
+    "vae": "vae",
+    "gan": "gan",
 }
 """The module of each family; it has one FAMILY."""
 

@@ -6,6 +6,8 @@ guard a secret: the time that it takes depends on the key.
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 
 from guardian.tables import U8, U32
@@ -59,15 +61,17 @@ _ROW = np.tile(np.arange(4, dtype=np.int16) * 256, 4)
 
 def schedule(key: bytes) -> Schedule:
     """Return the round keys of a key of 16 bytes."""
-    words = [key[i : i + 4] for i in range(0, 16, 4)]
-    constant = 1
-    for i in range(4, 4 * (ROUNDS + 1)):
-        last = words[i - 1]
-        if i % 4 == 0:
-            last = bytes([_BOX[last[1]] ^ constant, _BOX[last[2]], _BOX[last[3]], _BOX[last[0]]])
-            constant = _doubled(constant)
-        words.append(bytes(a ^ b for a, b in zip(words[i - 4], last, strict=True)))
-    return np.frombuffer(b"".join(words), dtype=np.uint32).reshape(ROUNDS + 1, 4)
+    a, b, c, d = struct.unpack("<4I", key)
+    words, constant = [a, b, c, d], 1
+    for _ in range(ROUNDS):
+        a ^= _BOX[d >> 8 & 255] ^ constant | _BOX[d >> 16 & 255] << 8
+        a ^= _BOX[d >> 24] << 16 | _BOX[d & 255] << 24
+        b ^= a
+        c ^= b
+        d ^= c
+        words += (a, b, c, d)
+        constant = _doubled(constant)
+    return np.array(words, dtype="<u4").view(np.uint32).reshape(ROUNDS + 1, 4)
 
 
 def encrypt(keys: Schedule, blocks: U8) -> U8:

@@ -62,11 +62,16 @@ _EACH = ("place", "first", "count", "index", "low", "ts", "tick", "flags", "seq"
 BeginOne = Callable[[Packets, Keys, I64, int, int], int]
 
 
-def boundary(born: I64, tick: I64) -> I64:
-    """Return when the slice that holds tick ends, for connections born at some moment."""
+def piece_at(born: I64, tick: I64) -> I64:
+    """Return the number of the slice that holds tick, for connections born at some moment."""
     since = tick - born - SLICE_FIRST_NS
-    steps = np.where(since < 0, 0, since // SLICE_NEXT_NS + 1)
-    ends: I64 = born + SLICE_FIRST_NS + steps * SLICE_NEXT_NS
+    number: I64 = np.where(since < 0, 0, since // SLICE_NEXT_NS + 1)
+    return number
+
+
+def boundary(born: I64, tick: I64) -> I64:
+    """Return when the slice that holds tick ends."""
+    ends: I64 = born + SLICE_FIRST_NS + piece_at(born, tick) * SLICE_NEXT_NS
     return ends
 
 
@@ -201,6 +206,8 @@ class Alone:
                 break
 
     def _sniff(self, row: Row, side: int, i: int) -> None:
+        if not service.hungry_one(row[SNIFF], side == ORIG):
+            return
         known = (row[SNIFF], row[SERVICE], row[HOST], row[IDLE])
         row[SNIFF], row[SERVICE], row[HOST], row[IDLE] = looks.look(
             self._store.hellos, known, row[PARTIAL], side == ORIG, self._packets, self._data, i

@@ -14,13 +14,12 @@ from itertools import pairwise, repeat
 
 import numpy as np
 
-from guardian import events, history, keys, looks, parents, ports, steady, tcp
+from guardian import events, history, keys, lone, parents, ports, rounds, tcp
 from guardian.addresses import Lan
-from guardian.connalone import DNS_IDLE_NS, DNS_STEP_NS, IDLE_NS, Alone, boundary
+from guardian.connalone import IDLE_NS, Alone, piece_at
 from guardian.connstate import (
     ATTEMPT,
     BORN,
-    BYTES,
     DNS,
     FIRST,
     IDLE,
@@ -89,6 +88,8 @@ class ConnTable:
         self._slot_of: dict[int, int] = {}
         self._now = -(1 << 62)
         self._count = 0
+        self._snapshots: list[tuple[I64, I64]] = []
+        """Slots that hold connections as they were when their slices were due, and when."""
         self._records: list[Conns] = []
         self._slices: list[Conns] = []
 
@@ -140,7 +141,6 @@ class ConnTable:
         self._count += len(packets)
         keyed, order, groups, slots = self._group(packets)
         tick_first = clock[groups.leaders]
-        tick_last = clock[order[groups.first + groups.count - 1]]
 
         old = np.flatnonzero(slots >= 0)
         over = store.deadline[slots[old]] <= tick_first[old]
@@ -151,7 +151,7 @@ class ConnTable:
             old = old[~over]
         due = slots[old[store.due[slots[old]] <= tick_first[old]]]
         if len(due):
-            self._speak(due)
+            self._keep(store.snapshot(due))
 
         new = slots < 0
         if new.any():
@@ -159,37 +159,39 @@ class ConnTable:
         self._note_tunnels(packets, all_packets, keyed, order, groups)
         leaders = groups.leaders
         proto = packets.proto[leaders]
-        calm = tick_last < np.minimum(store.deadline[slots], self._boundary(slots, tick_first))
-        calm &= ~np.logical_or.reduceat(packets.bad_csum[order], groups.first)
-        plain = calm & (proto != _TCP)
-        syn = calm & new & (proto == _TCP) & (groups.count == 1)
+        syn = new & (proto == _TCP) & (groups.count == 1) & ~packets.bad_csum[leaders]
         syn &= (packets.flags[leaders] & 0x17) == tcp.F_SYN
         syn &= (packets.window[leaders] > 0) & (packets.payload_len[leaders] == 0)
-        rest = ~(plain | syn)
-        if plain.any():
-            index, place, begins = groups.members(order, plain)
-            self._add(packets, keyed, clock, data, slots[plain], index, place, begins)
         if syn.any():
             self._open(packets, clock, slots[syn], leaders[syn])
-        if rest.any():
-            index, place, begins = groups.members(order, rest)
-            starts = np.zeros(len(index), dtype=np.bool_)
-            starts[begins] = True
-            low = keyed.low_sends[index]
-            happened = events.cut(
-                index, place, starts, low, packets, clock, cut_is_gap=self._cut_is_gap
+        left = ~syn[groups.number]
+        simple = (proto != _TCP) & ~np.logical_or.reduceat(packets.bad_csum[order], groups.first)
+        if simple.any():
+            mine, index, place = groups.members(order, simple)
+            added, snapshots = lone.advance(
+                store, packets, keyed, clock, data, slots[simple], index, place
             )
-            slots, proto = slots[rest], proto[rest]
-            quiet = calm[rest] & (proto == _TCP)
-            done = steady.advance(store, slots, quiet, happened, packets, data, index, low)
-            if not done.all():
-                happened["place"] = (np.cumsum(~done) - 1)[happened["place"]]
+            self._keep(snapshots)
+            left[mine[added]] = False
+        index, place = order[left], groups.number[left]
+        if len(index):
+            low = keyed.low_sends[index]
+            piece = piece_at(store.ints[slots, BORN][place], clock[index])
+            happened = events.cut(
+                index, place, low, packets, clock, piece, cut_is_gap=self._cut_is_gap
+            )
+            left, snapshots = rounds.advance(
+                store, slots, proto == _TCP, happened, packets, data, index, low
+            )
+            self._keep(snapshots)
+            if left.any():
+                happened = {name: column[left] for name, column in happened.items()}
+                whose, happened["place"] = np.unique(happened["place"], return_inverse=True)
                 alone = Alone(
                     store, packets, keyed, clock, data, serial, self._begin_one,
                     cut_is_gap=self._cut_is_gap,
                 )  # fmt: skip
-                left = np.repeat(~done, np.bincount(place[happened["first"]]))
-                alone.run(slots[~done], proto[~done].tolist(), index, events.lists(happened, left))
+                alone.run(slots[whose], proto[whose].tolist(), index, events.lists(happened))
                 self._from_alone(alone)
                 # Some may have begun again.
                 self._note_tunnels(packets, all_packets, keyed, order, groups)
@@ -242,11 +244,6 @@ class ConnTable:
         store.turn(slots[turn])
         self._slot_of = dict(zip(hashes.tolist(), slots.tolist(), strict=True))
 
-    def _boundary(self, slots: I64, tick: I64) -> I64:
-        """Return when the open slice of each row ends, or the one that opens at tick."""
-        due = self._store.due[slots]
-        return np.where(due == NEVER, boundary(self._store.ints[slots, BORN], tick), due)
-
     def _begin(self, packets: Packets, keyed: Keys, clock: I64, index: I64, serial: int) -> I64:
         """Make rows for connections whose first packets are at index; return their slots."""
         n = len(index)
@@ -269,6 +266,7 @@ class ConnTable:
         store = self._store
         store.ints[slots] = ints
         store.history[slots] = np.where(turned, b"^", b"")
+        store.letters[slots] = turned
         store.service[slots] = b""
         store.host[slots] = b""
         store.due[slots] = NEVER
@@ -282,71 +280,6 @@ class ConnTable:
     def _begin_one(self, packets: Packets, keyed: Keys, clock: I64, index: int, serial: int) -> int:
         one = np.array([index], dtype=np.int64)
         return int(self._begin(packets, keyed, clock, one, serial)[0])
-
-    def _add(
-        self, packets: Packets, keyed: Keys, clock: I64, data: U8,
-        slots: I64, index: I64, place: I64, begins: I64,
-    ) -> None:  # fmt: skip
-        """Add the packets at index, without TCP, to rows: sums, first letters, clocks."""
-        store = self._store
-        ints = store.ints
-        asks = keyed.low_sends[index] == (ints[slots, LOW] != 0)[place]
-        at = np.arange(len(index))
-        ts, ip_len = packets.ts[index], packets.ip_len[index]
-        proto = packets.proto[index[begins]]
-        udp = proto == _UDP
-        length = np.where(
-            (packets.proto[index] == _UDP)
-            | (packets.proto[index] == _ICMP)
-            | (packets.proto[index] == _ICMP6),
-            packets.payload_len[index],
-            0,
-        )
-        firsts = []
-        for side, sent in ((ORIG, asks), (RESP, ~asks)):
-            earliest = np.minimum.reduceat(np.where(sent, at, _FAR), begins)
-            active = earliest < _FAR
-            first = np.where(active, earliest, 0)
-            ints[slots, side + PKTS] += np.add.reduceat(sent.astype(np.int64), begins)
-            ints[slots, side + IPB] += np.add.reduceat(np.where(sent, ip_len, 0), begins)
-            ints[slots, side + BYTES] += np.add.reduceat(np.where(sent, length, 0), begins)
-            unseen = active & (ints[slots, side + MAC] == 0)
-            mac = packets.src_mac[index[first[unseen]]]
-            ints[slots[unseen], side + MAC] = mac.astype(np.int64)
-            bit = history.B_DATA if side == ORIG else history.B_DATA << 16
-            letter = active & udp & (ints[slots, SEENHIST] & bit == 0)
-            ints[slots[letter], SEENHIST] |= bit
-            firsts.append(np.where(letter, earliest, _FAR))
-        asked, answered = firsts
-        letters = np.where(asked < _FAR, b"D", b"").astype("S2")
-        letters = np.where(asked <= answered, letters, b"d")
-        both = (asked < _FAR) & (answered < _FAR)
-        letters = np.where(both, np.where(asked < answered, b"Dd", b"dD"), letters)
-        more = np.flatnonzero(letters != b"")
-        store.history[slots[more]] = np.char.add(store.history[slots[more]], letters[more])
-
-        opens = store.due[slots] == NEVER
-        if opens.any():
-            fresh = slots[opens]
-            ints[fresh, OPENED] = ts[begins[opens]]
-            store.due[fresh] = self._boundary(fresh, clock[index[begins[opens]]])
-        last = np.append(begins[1:], len(index)) - 1
-        ints[slots, LAST] = np.maximum(ints[slots, LAST], np.maximum.reduceat(ts, begins))
-        ints[slots, SEEN] = clock[index[last]]
-        looks.look_all(store, packets, data, slots[place], index, asks)
-        self._renew(slots)
-
-    def _renew(self, slots: I64) -> None:
-        """Set the deadlines of rows without TCP from when they were last seen."""
-        ints = self._store.ints
-        seen = ints[slots, SEEN]
-        since = seen - ints[slots, BORN]
-        looks = (since + DNS_IDLE_NS + DNS_STEP_NS - 1) // DNS_STEP_NS
-        self._store.deadline[slots] = np.where(
-            ints[slots, DNS] != 0,
-            ints[slots, BORN] + looks * DNS_STEP_NS,
-            seen + ints[slots, IDLE],
-        )
 
     def _open(self, packets: Packets, clock: I64, slots: I64, index: I64) -> None:
         """Open TCP connections by their SYN; each slot has this one packet."""
@@ -363,6 +296,7 @@ class ConnTable:
         ints[slots, FIRST] = 1
         ints[slots, ATTEMPT] = tick
         store.history[slots] = b"S"
+        store.letters[slots] = 1
         store.due[slots] = tick + SLICE_FIRST_NS
         store.deadline[slots] = tick + tcp.ATTEMPT_NS
 
@@ -371,17 +305,30 @@ class ConnTable:
     def _from_alone(self, alone: Alone) -> None:
         """Take over what was begun, said and ended while rows were handled alone."""
         store = self._store
-        slots = alone.snapshots
-        if len(slots):
-            final = np.zeros(len(slots), dtype=np.bool_)
-            told = store.due[slots]
-            self._slices.append(store.slices(slots, told, final, self.lan, self._seed))
-            store.release(slots)
+        self._keep(alone.snapshots)
         if alone.ended:
             slots = np.array([slot for slot, _ in alone.ended], dtype=np.int64)
             told = np.array([told for _, told in alone.ended], dtype=np.int64)
             self._record(slots, told)
             store.release(slots)
+
+    def _keep(self, slots: I64) -> None:
+        """Keep connections as they were when their slices were due, to be told together."""
+        if len(slots):
+            store = self._store
+            self._snapshots.append((slots, store.due[slots]))
+            store.due[slots] = store.deadline[slots] = NEVER
+
+    def _tell_snapshots(self) -> None:
+        if not self._snapshots:
+            return
+        slots, told = (np.concatenate(parts) for parts in zip(*self._snapshots, strict=True))
+        self._snapshots = []
+        store = self._store
+        whole = store.records(slots, told, self.lan, self._seed)
+        final = np.zeros(len(slots), dtype=np.bool_)
+        self._slices.append(store.slices(slots, whole, told, final))
+        store.release(slots)
 
     def _end(self, slots: I64, told: I64) -> None:
         """End connections: their last slices, their records, their rows."""
@@ -394,22 +341,20 @@ class ConnTable:
 
     def _record(self, slots: I64, told: I64) -> None:
         store = self._store
+        whole = store.records(slots, told, self.lan, self._seed)
+        self._records.append(whole)
         due = store.due[slots]
         untold = due != NEVER
         if untold.any():
-            some = slots[untold]
             when, end = due[untold], told[untold]
             self._slices.append(
-                store.slices(some, np.minimum(when, end), when >= end, self.lan, self._seed)
+                store.slices(
+                    slots[untold],
+                    whole if untold.all() else whole.take(untold),
+                    np.minimum(when, end),
+                    when >= end,
+                )
             )
-        self._records.append(store.records(slots, told, self.lan, self._seed))
-
-    def _speak(self, slots: I64) -> None:
-        """Tell the slices of living connections whose boundary has come."""
-        store = self._store
-        final = np.zeros(len(slots), dtype=np.bool_)
-        self._slices.append(store.slices(slots, store.due[slots], final, self.lan, self._seed))
-        store.spoken(slots)
 
     def _sweep(self, now: int) -> None:
         store = self._store
@@ -418,7 +363,8 @@ class ConnTable:
             self._end(over, store.deadline[over])
         due = np.flatnonzero(store.due <= now)
         if len(due):
-            self._speak(due)
+            self._keep(store.snapshot(due))
+        self._tell_snapshots()
 
     def _evict(self, now: int) -> None:
         """Trim the table: first those that got no answer, of these the longest silent."""

@@ -90,6 +90,8 @@ class Store:
         self.due = np.full(n, NEVER, dtype=np.int64)
         self.deadline = np.full(n, NEVER, dtype=np.int64)
         self.history = np.zeros(n, dtype=f"S{HISTORY_BYTES}")
+        self.letters = np.zeros(n, dtype=np.int64)
+        """How many letters each history has."""
         self.service = np.zeros(n, dtype=f"S{SERVICE_BYTES}")
         self.host = np.zeros(n, dtype=f"S{HOST_BYTES}")
         self.hash = np.zeros(n, dtype=np.uint64)
@@ -123,7 +125,8 @@ class Store:
         old = len(self.due)
         new = 2 * old if old < _BIG else old + old // 4
         for name in (
-            "ints", "due", "deadline", "history", "service", "host", "hash", "low", "high", "rest"
+            "ints", "due", "deadline", "history", "letters", "service", "host", "hash", "low",
+            "high", "rest",
         ):  # fmt: skip
             array = getattr(self, name)
             bigger = np.zeros((new, *array.shape[1:]), dtype=array.dtype)
@@ -158,6 +161,7 @@ class Store:
         self.due[slots] = [row[DUE] for row in rows]
         self.deadline[slots] = [row[DEADLINE] for row in rows]
         self.history[slots] = [row[HISTORY] for row in rows]
+        self.letters[slots] = [len(row[HISTORY]) for row in rows]
         self.service[slots] = [row[SERVICE] for row in rows]
         self.host[slots] = [row[HOST] for row in rows]
         for row in rows:
@@ -166,6 +170,26 @@ class Store:
                     self.holes[row[SLOT]] = row[HOLES]
                 else:
                     self.holes.pop(row[SLOT], None)
+
+    def write(self, slots: I64, letter: bytes | Array) -> None:
+        """Append a letter to the history of rows (one for all or one each); no row twice."""
+        at = self.letters[slots]
+        room = at < HISTORY_BYTES
+        if not room.all():
+            slots, at = slots[room], at[room]
+            letter = letter if isinstance(letter, bytes) else letter[room]
+        self.history.view("S1").reshape(-1, HISTORY_BYTES)[slots, at] = letter
+        self.letters[slots] = at + 1
+
+    def snapshot(self, slots: I64) -> I64:
+        """Copy rows as they are into new slots, whose slices are to be told; open their next."""
+        copies = self.allocate(len(slots))
+        for name in ("ints", "due", "history", "service", "host"):
+            array = getattr(self, name)
+            array[copies] = array[slots]
+        self.copy_keys(slots, copies)
+        self.spoken(slots)
+        return copies
 
     def copy_keys(self, source: I64, target: I64) -> None:
         for array in (self.hash, self.low, self.high, self.rest):
@@ -251,9 +275,8 @@ class Store:
         ints, low, high = self.ints[slots], self.low[slots], self.high[slots]
         return keys.uids(low, high, self.rest[slots], ints[:, TS], ints[:, GEN], seed)
 
-    def slices(self, slots: I64, told: I64, final: Bool, lan: Lan, seed: int) -> Conns:
-        """Return what connections did since they last spoke."""
-        whole = self.records(slots, told, lan, seed)
+    def slices(self, slots: I64, whole: Conns, told: I64, final: Bool) -> Conns:
+        """Return what connections did since they last spoke; whole: their records."""
         ints = self.ints[slots]
         _, _, proto = keys.unpack(self.rest[slots])
         piece = ints[:, PIECE]
@@ -275,6 +298,7 @@ class Store:
             resp_ip_bytes=whole.resp_ip_bytes - ints[:, RESP + P_IPB],
             piece=piece.astype(np.int32),
             final=final,
+            told=told,
         )
 
     def spoken(self, slots: I64) -> None:

@@ -46,21 +46,22 @@ Columns = dict[str, Array]
 Lists = dict[str, list[int]]
 
 
-def cut(
+def cut(  # noqa: PLR0915 (one column after the other)
     index: I64,
     place: I64,
-    begins: Bool,
     low: Bool,
     packets: Packets,
     clock: I64,
+    piece: I64,
     *,
     cut_is_gap: bool,
 ) -> Columns:
     """Cut packets, sorted by connection and time, into events; return columns of events.
 
-    index: the packets; place: the number of each one's connection, whose first packets begins
-    marks. A column with two values, for the low and the high end of the key, has _l and _h in
-    its name; `single` marks the packets that are no part of a run whatever is around them.
+    index: the packets; place: the number of each one's connection; piece: the slice in which
+    each lies, for a run ends with a slice. A column with two values, for the low and the high end
+    of the key, has _l and _h in its name; `single` marks the packets that are no part of a run
+    whatever is around them.
     """
     m = len(index)
     at = np.arange(m)
@@ -80,8 +81,9 @@ def cut(
         | (packets.proto[index] != 6)
     )
     same, opposite = _before(at, low)
-    breaks = begins | single
-    breaks[1:] |= single[:-1]
+    breaks = single.copy()
+    breaks[0] = True
+    breaks[1:] |= single[:-1] | (place[1:] != place[:-1]) | (piece[1:] != piece[:-1])
     start = np.maximum.accumulate(np.where(breaks, at, 0))
     end_seq = (seq + length.astype(np.uint32)).astype(np.uint32)
     odd = (same >= start) & ((seq != end_seq[same]) | (_ahead(ack, ack[same]) < 0))
@@ -90,6 +92,7 @@ def cut(
     breaks[1:] |= odd[:-1]
 
     first = np.flatnonzero(breaks)
+    run = np.cumsum(breaks) - 1
     stop = np.append(first[1:], m)
     high = ~low
     data = length > 0
@@ -127,15 +130,27 @@ def cut(
         columns[f"data_{name}"] = np.minimum.reduceat(np.where(side & data, at, FAR), first)
         columns[f"pure_{name}"] = np.minimum.reduceat(np.where(side & ~data, at, FAR), first)
         columns[f"mac_{name}"] = packets.src_mac[index[begin]]
+    # Bytes of an end before the other's first packet, and before its first acknowledgement beyond
+    # that packet's: how much may have been in flight without any.
+    ends = stop - 1
+    for name, side, other in (("l", low, "h"), ("h", high, "l")):
+        sent = np.cumsum(np.where(side, length, 0))
+        base = sent[first] - np.where(side[first], length[first], 0)
+        spoke = columns[f"first_{other}"]
+        opening = ack[np.minimum(spoke, m - 1)][run]
+        raised = np.minimum.reduceat(np.where(~side & (ack != opening), at, FAR), first)
+        columns[f"ack1_{name}"] = ack[np.minimum(spoke, m - 1)]
+        columns[f"lead1_{name}"] = sent[np.minimum(spoke, ends)] - base
+        columns[f"lead2_{name}"] = sent[np.minimum(raised, ends)] - base
     # The last acknowledgement before the other end spoke: it may not pass what was known.
     turn = np.maximum(columns["first_l"], columns["first_h"])
     columns["lead_ack"] = ack[np.minimum(turn, stop) - 1]
     return columns
 
 
-def lists(columns: Columns, picked: Bool) -> Lists:
-    """Return the picked events' columns as lists, for Python to walk over."""
-    return {name: column[picked].tolist() for name, column in columns.items()}
+def lists(columns: Columns) -> Lists:
+    """Return the events' columns as lists, for Python to walk over."""
+    return {name: column.tolist() for name, column in columns.items()}
 
 
 def _before(at: I64, low: Bool) -> tuple[I64, I64]:
@@ -145,6 +160,11 @@ def _before(at: I64, low: Bool) -> tuple[I64, I64]:
     before_low = np.concatenate(([-1], last_low[:-1]))
     before_high = np.concatenate(([-1], last_high[:-1]))
     return np.where(low, before_low, before_high), np.where(low, before_high, before_low)
+
+
+def wrapped(difference: Array) -> Array:
+    """Return differences of sequence numbers as signed 32-bit numbers."""
+    return ((difference + 0x80000000) & 0xFFFFFFFF) - 0x80000000
 
 
 def _ahead(a: U32, b: U32) -> Array:
@@ -175,8 +195,11 @@ def apply(  # noqa: PLR0911, PLR0912 (each refusal has its own reason)
             return False
         sent = events["bytes_" + name][k]
         if sent:
-            if row[side + ACK] <= 1 and top + sent > UNACKED_BYTES:
-                return False
+            if row[side + ACK] <= 1:
+                answered = signed(events["ack1_" + name][k] - row[side + START]) > 1
+                lead = events[("lead1_" if answered else "lead2_") + name][k]
+                if top + lead > UNACKED_BYTES:
+                    return False
             if top + sent - row[side + TRIM] > HELD_BYTES:
                 return False
         known = row[peer + ACK]

@@ -151,14 +151,11 @@ class Groups:
         return cls(first, count, leaders, number, hashes[first].tolist())
 
     def members(self, order: I64, picked: Bool) -> tuple[I64, I64, I64]:
-        """Return of the picked groups all packets, each one's place among the picked, and where
-        each group begins among these packets."""
-        if picked.all():
-            return order, self.number, self.first
+        """Return of the packets of picked groups: where they are in order, which packets they are,
+        and each one's place among the picked groups."""
+        mine = np.flatnonzero(picked[self.number])
         place = np.cumsum(picked) - 1
-        mine = picked[self.number]
-        count = self.count[picked]
-        return order[mine], place[self.number[mine]], np.cumsum(count) - count
+        return mine, order[mine], place[self.number[mine]]
 
 
 def _ports(packets: Packets) -> tuple[I64, I64, Bool]:

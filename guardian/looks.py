@@ -25,10 +25,8 @@ Known = tuple[int, bytes, bytes, int]
 def look(
     hellos: Hellos, known: Known, partial: int, asking: bool, packets: Packets, data: U8, i: int
 ) -> Known:
-    """Look into packet i of a connection; return what is known now."""
+    """Look into packet i of a connection that is hungry_one; return what is known now."""
     memory, found, host, idle = known
-    if not service.hungry_one(memory, asking):
-        return known
     start = int(packets.payload_start[i])
     cap = min(int(packets.payload_cap[i]), service.MAX_LOOK)
     sport, dport = int(packets.sport[i]), int(packets.dport[i])
@@ -49,11 +47,39 @@ def look(
 def look_all(store: Store, packets: Packets, data: U8, slots: I64, index: I64, asks: Bool) -> None:
     """Look into the packets at index, in order, of the rows in slots; asks: the originator's."""
     hungry = service.hungry(store.ints[slots, SNIFF], asks) & (packets.payload_cap[index] > 0)
-    for at in np.flatnonzero(hungry).tolist():
-        slot = int(slots[at])
-        row = store.ints[slot]
-        known = (int(row[SNIFF]), store.service[slot], store.host[slot], int(row[IDLE]))
-        partial, asking = int(row[PARTIAL]), bool(asks[at])
-        row[SNIFF], store.service[slot], store.host[slot], row[IDLE] = look(
-            store.hellos, known, partial, asking, packets, data, int(index[at])
+    picked = _first(np.flatnonzero(hungry), slots * 2 + asks)
+    if not len(picked):
+        return
+    rows, place = np.unique(slots[picked], return_inverse=True)
+    ints = store.ints[rows]
+    known: list[Known] = list(
+        zip(
+            ints[:, SNIFF].tolist(),
+            store.service[rows].tolist(),
+            store.host[rows].tolist(),
+            ints[:, IDLE].tolist(),
+            strict=True,
         )
+    )
+    partial = ints[:, PARTIAL].tolist()
+    for row, asking, i in zip(
+        place.tolist(), asks[picked].tolist(), index[picked].tolist(), strict=True
+    ):
+        if service.hungry_one(known[row][0], asking):
+            known[row] = look(store.hellos, known[row], partial[row], asking, packets, data, i)
+    store.ints[rows, SNIFF] = [one[0] for one in known]
+    store.service[rows] = [one[1] for one in known]
+    store.host[rows] = [one[2] for one in known]
+    store.ints[rows, IDLE] = [one[3] for one in known]
+
+
+def _first(picked: I64, side: I64) -> I64:
+    """Return of the picked packets the first few of each side: more are never looked at."""
+    if len(picked) <= 1:
+        return picked
+    order = np.argsort(side[picked], kind="stable")
+    sorted_ = side[picked[order]]
+    begins = np.flatnonzero(np.append(True, sorted_[1:] != sorted_[:-1]))
+    rank = np.arange(len(picked)) - np.repeat(begins, np.diff(begins, append=len(picked)))
+    kept: I64 = np.sort(picked[order[rank < service.PATIENCE]])
+    return kept

@@ -1,0 +1,84 @@
+"""Rounds by column say what the events say one by one: on made traffic and on real captures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guardian import capture, lone, rounds
+from guardian.addresses import Lan
+from guardian.conns import ConnTable
+from guardian.decode import Decoder
+from guardian.tables import Conns
+from tests import bench_captures, bench_pcap
+from tests.packets import traffic
+from tests.test_conns import feed, same
+
+NEVER, ALWAYS = 1 << 40, 1
+CAPTURES = ("zeek-parity", "iot-sentinel")
+LARGEST, MOST = 400_000, 40
+
+
+@contextmanager
+def least_rows(number: int) -> Iterator[None]:
+    """Go round from so many rows on."""
+    before = rounds.LEAST_ROWS, lone.LEAST_ROWS
+    rounds.LEAST_ROWS = lone.LEAST_ROWS = number
+    try:
+        yield
+    finally:
+        rounds.LEAST_ROWS, lone.LEAST_ROWS = before
+
+
+def through(path: Path) -> tuple[Conns, Conns]:
+    table, decoder = ConnTable(Lan()), Decoder()
+    told = [table.step(decoder.decode(frames)) for frames in capture.read_frames(path)]
+    told.append(table.finish())
+    return Conns.concat([t.records for t in told]), Conns.concat([t.slices for t in told])
+
+
+@settings(max_examples=120)
+@given(st.integers(0, 1 << 40), st.integers(1, 12), st.data())
+def test_made_traffic(seed: int, conversations: int, data: st.DataObject) -> None:
+    packets = traffic(seed, conversations)
+    cuts = data.draw(st.lists(st.integers(0, len(packets)), max_size=3))
+    with least_rows(ALWAYS):
+        by_column = feed(packets, cuts)
+    with least_rows(NEVER):
+        one_by_one = feed(packets, cuts)
+    for a, b in zip(by_column, one_by_one, strict=True):
+        same(a, b)
+
+
+def test_a_busy_capture(tmp_path: Path) -> None:
+    """Handshakes, closes and refusals by the hundred, which the rounds must really take."""
+    path = tmp_path / "mixed.pcap"
+    bench_pcap.write(path, bench_captures.mixed(packets=30_000, conns=1_500, seconds=60, seed=3))
+    with least_rows(NEVER):
+        one_by_one = through(path)
+    by_column = through(path)
+    for a, b in zip(by_column, one_by_one, strict=True):
+        same(a, b)
+    states, counts = np.unique(by_column[0].conn_state, return_counts=True)
+    assert len(states) >= 5
+    assert counts.sum() == len(by_column[0])
+
+
+@pytest.mark.parametrize("folder", CAPTURES)
+def test_real_captures(data: Path, folder: str) -> None:
+    found = sorted(path for path in (data / folder).rglob("*.pcap*") if path.is_file())
+    paths = [path for path in found if path.stat().st_size < LARGEST]
+    assert paths
+    for path in paths[:: max(1, len(paths) // MOST)]:
+        with least_rows(ALWAYS):
+            by_column = through(path)
+        with least_rows(NEVER):
+            one_by_one = through(path)
+        for a, b in zip(by_column, one_by_one, strict=True):
+            same(a, b)

@@ -133,6 +133,8 @@ _PLACES = {
     "transformer": "transformer",
     "vae": "vae",
     "gan": "gan",
+    "forest": "forest",
+    "boosted": "boosted",
 }
 """The module of each family; it has one FAMILY."""
 

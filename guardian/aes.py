@@ -54,6 +54,7 @@ def _columns() -> U32:
 
 
 _MIX = _columns()
+_MIXES = _MIX.view("<u4").reshape(4, 256).tolist()
 _SHIFT = np.array([(i + 4 * (i % 4)) % 16 for i in range(16)])
 """Where the byte at each place comes from when the rows shift."""
 _ROW = np.tile(np.arange(4, dtype=np.int16) * 256, 4)
@@ -86,6 +87,28 @@ def encrypt(keys: Schedule, blocks: U8) -> U8:
         state = words.view(np.uint8)
     last: U32 = _SUB.take(state.take(_SHIFT, axis=1)).view(np.uint32) ^ keys[ROUNDS]
     return last.view(np.uint8)
+
+
+def encrypt_one(keys: Schedule, block: bytes) -> bytes:
+    """Return a block encrypted; for one alone this is quicker than encrypt()."""
+    words = keys.ravel().view("<u4").tolist()
+    a, b, c, d = (x ^ y for x, y in zip(struct.unpack("<4I", block), words[:4], strict=True))
+    first, second, third, fourth = _MIXES
+    for k in range(4, 4 * ROUNDS, 4):
+        a, b, c, d = (
+            first[w & 255] ^ second[x >> 8 & 255] ^ third[y >> 16 & 255] ^ fourth[z >> 24] ^ key
+            for (w, x, y, z), key in zip(
+                ((a, b, c, d), (b, c, d, a), (c, d, a, b), (d, a, b, c)),
+                words[k : k + 4],
+                strict=True,
+            )
+        )
+    box = _BOX
+    last = (
+        box[w & 255] | box[x >> 8 & 255] << 8 | box[y >> 16 & 255] << 16 | box[z >> 24] << 24
+        for w, x, y, z in ((a, b, c, d), (b, c, d, a), (c, d, a, b), (d, a, b, c))
+    )
+    return struct.pack("<4I", *(x ^ y for x, y in zip(last, words[-4:], strict=True)))
 
 
 def unsealed(keys: Schedule, nonce: bytes, head: bytes, sealed: bytes) -> bytes | None:

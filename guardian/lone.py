@@ -31,8 +31,8 @@ from guardian.history import B_DATA
 from guardian.keys import Keys
 from guardian.tables import I64, U8, Bool, Packets
 
-LEAST_ROWS = 8
-"""Adding by column costs as much as this many packets one by one."""
+LEAST = 24
+"""Adding by column costs as much as this many packets one by one; fewer are left alone."""
 _UDP, _ICMP, _ICMP6 = 17, 1, 58
 _FAR = 1 << 62
 
@@ -56,8 +56,10 @@ def advance(
     going = np.arange(len(slots))
     added = np.zeros(len(index), dtype=np.bool_)
     snapshots = [np.zeros(0, dtype=np.int64)]
-    while len(going) >= LEAST_ROWS:
+    while len(going):
         part = cursor[going]
+        if int((stop[part] - first[part]).sum()) < LEAST:
+            break
         going = going[tick[stop[part] - 1] < store.deadline[slots[going]]]
         part = cursor[going]
         mine = slots[going]

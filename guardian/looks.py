@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from guardian import service
@@ -26,13 +28,25 @@ def look(
     hellos: Hellos, known: Known, partial: int, asking: bool, packets: Packets, data: U8, i: int
 ) -> Known:
     """Look into packet i of a connection that is hungry_one; return what is known now."""
+    return _looked(hellos, known, partial, asking, packets, data.data, i, *_about(packets, i))
+
+
+def _about(packets: Packets, i: Any) -> tuple[Any, ...]:
+    """Return of packet i, or of packets: protocol, ports, where the payload begins and ends."""
+    begin = packets.payload_start[i]
+    end = begin + np.minimum(packets.payload_cap[i], service.MAX_LOOK)
+    columns = (packets.proto[i], packets.sport[i], packets.dport[i], begin, end)
+    return tuple(column.tolist() for column in columns)
+
+
+def _looked(
+    hellos: Hellos, known: Known, partial: int, asking: bool, packets: Packets, data: memoryview,
+    i: int, proto: int, sport: int, dport: int, begin: int, end: int,
+) -> Known:  # fmt: skip
     memory, found, host, idle = known
-    start = int(packets.payload_start[i])
-    cap = min(int(packets.payload_cap[i]), service.MAX_LOOK)
-    sport, dport = int(packets.sport[i]), int(packets.dport[i])
-    payload = data[start : start + cap].tobytes()
+    payload = bytes(data[begin:end])
     memory, found, host = service.sniff(
-        memory, asking, int(packets.proto[i]), dport if asking else sport, payload, found, host
+        memory, asking, proto, dport if asking else sport, payload, found, host
     )
     if found == QUIC and asking:
         flow = (packets.src[i].tobytes(), packets.dst[i].tobytes(), sport, dport)
@@ -51,22 +65,18 @@ def look_all(store: Store, packets: Packets, data: U8, slots: I64, index: I64, a
     if not len(picked):
         return
     rows, place = np.unique(slots[picked], return_inverse=True)
-    ints = store.ints[rows]
-    known: list[Known] = list(
-        zip(
-            ints[:, SNIFF].tolist(),
-            store.service[rows].tolist(),
-            store.host[rows].tolist(),
-            ints[:, IDLE].tolist(),
-            strict=True,
-        )
-    )
-    partial = ints[:, PARTIAL].tolist()
-    for row, asking, i in zip(
-        place.tolist(), asks[picked].tolist(), index[picked].tolist(), strict=True
+    columns = (store.ints[rows, SNIFF], store.service[rows], store.host[rows])
+    idle = store.ints[rows, IDLE].tolist()
+    known: list[Known] = list(zip(*(c.tolist() for c in columns), idle, strict=True))
+    partial = store.ints[rows, PARTIAL].tolist()
+    which, view = index[picked], data.data
+    for row, asking, i, *about in zip(
+        place.tolist(), asks[picked].tolist(), which.tolist(), *_about(packets, which), strict=True
     ):
         if service.hungry_one(known[row][0], asking):
-            known[row] = look(store.hellos, known[row], partial[row], asking, packets, data, i)
+            known[row] = _looked(
+                store.hellos, known[row], partial[row], asking, packets, view, i, *about
+            )
     store.ints[rows, SNIFF] = [one[0] for one in known]
     store.service[rows] = [one[1] for one in known]
     store.host[rows] = [one[2] for one in known]

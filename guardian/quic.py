@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-import numpy as np
-
 from guardian import aes, tlsname
 from guardian.const import NS
 
@@ -130,8 +128,7 @@ def opened(datagram: bytes, packet: Initial, keys: Keys) -> bytes | None:
     tell then whether the keys are right.
     """
     at = packet.number
-    sample = np.frombuffer(datagram, dtype=np.uint8, count=aes.BLOCK, offset=at + 4)
-    mask = aes.encrypt(keys.header, sample.reshape(1, aes.BLOCK))[0].tolist()
+    mask = aes.encrypt_one(keys.header, datagram[at + 4 : at + 4 + aes.BLOCK])
     first = datagram[packet.begin] ^ mask[0] & 0x0F
     if first & 0x0C:
         return None

@@ -28,12 +28,12 @@ LARGEST, MOST = 400_000, 40
 @contextmanager
 def least_rows(number: int) -> Iterator[None]:
     """Go round from so many rows on."""
-    before = rounds.LEAST_ROWS, lone.LEAST_ROWS
-    rounds.LEAST_ROWS = lone.LEAST_ROWS = number
+    before = rounds.LEAST_ROWS, lone.LEAST
+    rounds.LEAST_ROWS = lone.LEAST = number
     try:
         yield
     finally:
-        rounds.LEAST_ROWS, lone.LEAST_ROWS = before
+        rounds.LEAST_ROWS, lone.LEAST = before
 
 
 def through(path: Path) -> tuple[Conns, Conns]:

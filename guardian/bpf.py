@@ -42,7 +42,7 @@ def compiled(text: str, interface: str, snaplen: int, *, ethernet: bool) -> Prog
     Raises ConfigError where the text is wrong, CaptureError where libpcap is missing.
     """
     try:
-        from scapy.libs import winpcapy as pcap  # noqa: PLC0415 - only where a filter is given
+        import scapy.libs.winpcapy as pcap  # noqa: PLC0415 - only where a filter is given
     except (ImportError, OSError) as error:
         raise CaptureError(
             f"capture.filter needs libpcap, which cannot be had here ({error}): install it "

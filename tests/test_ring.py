@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -323,6 +324,24 @@ def test_a_tunnel_has_no_link_layer(pair: Pair) -> None:
         pytest.skip("this kernel has no tun devices")
     said = pair.b.run(sys.executable, "-c", TUNNEL, str(ROOT))
     assert said == "101 [17] [9] [5] 0\n"
+
+
+def test_no_frame_is_copied_by_itself() -> None:
+    """The frames of a read lie in one buffer as the kernel laid them, its headers in between."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    with Ring("lo", ring_bytes=1 << 20) as ring, socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        for i in range(200):
+            sock.sendto(bytes(i), sock.getsockname())
+        until = time.monotonic() + 10
+        batches: list[Frames] = []
+        while sum(map(len, batches)) < 200 and time.monotonic() < until:
+            batches.append(ring.read(1.0))
+    frames = max(batches, key=len)
+    assert len(frames) > 50
+    assert (np.diff(frames.start) >= frames.caplen[:-1] + 68).all()  # tpacket3_hdr, sockaddr_ll
+    assert len(frames.data) < frames.start[-1] + frames.caplen[-1] + 1_024
 
 
 def test_missing_interface() -> None:

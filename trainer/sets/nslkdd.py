@@ -36,7 +36,8 @@ _SERVICES = (
     "netbios_ssn netstat nnsp nntp ntp_u other pm_dump pop_2 pop_3 printer private red_i "
     "remote_job rje shell smtp sql_net ssh sunrpc supdup systat telnet tftp_u tim_i time "
     "urh_i urp_i uucp uucp_path vmnet whois x11 z39_50"
-).split()
+)
+"""All 70 that the set knows."""
 _FLAGS = ("sf", "s0", "rej", "rstr", "rsto", "s1", "s2", "s3", "sh", "oth", "rstos0")
 _AMOUNTS = {"duration": "seconds", "src_bytes": "bytes", "dst_bytes": "bytes"}
 _FLAGGED = {"land", "logged_in", "root_shell", "is_host_login", "is_guest_login"}
@@ -67,7 +68,7 @@ MAPPING = Mapping(
     version=1,
     features=(
         *(one_of(f"proto_{p}", "protocol_type", p) for p in ("tcp", "udp", "icmp")),
-        *(one_of(f"service_{s}", "service", s) for s in _SERVICES),
+        *(one_of(f"service_{s}", "service", s) for s in _SERVICES.split()),
         *(one_of(f"flag_{f}", "flag", f) for f in _FLAGS),
         *(_plain(c) for c in COLUMNS[:-2] if c not in ("protocol_type", "service", "flag")),
     ),

@@ -33,10 +33,12 @@ class Table:
 
     path: Path
     columns: tuple[str, ...]
-    """As `key_of` has them; the second of a name is dropped by pandas' rule (`name.1`)."""
+    """As `key_of` has them; the second of a name is `name.1`."""
     delimiter: str
     headed: bool
     """The first line names the columns."""
+    titles: tuple[str, ...]
+    """The columns' names as they are written."""
 
 
 @contextmanager
@@ -97,8 +99,9 @@ def table_of(path: Path, unheaded: dict[int, tuple[str, ...]] | None = None) -> 
             raise InputError(
                 f"{path.name} has {len(cells)} columns and no line that names them: add one"
             )
-        return Table(path, tuple(key_of(n) for n in names), delimiter, False)
-    return Table(path, tuple(_unique([key_of(c) for c in cells])), delimiter, True)
+        return Table(path, tuple(key_of(n) for n in names), delimiter, False, names)
+    titles = tuple(cell.strip() for cell in cells)
+    return Table(path, tuple(_unique([key_of(c) for c in cells])), delimiter, True, titles)
 
 
 def _unique(names: list[str]) -> list[str]:
@@ -132,7 +135,8 @@ def pieces(table: Table, limit: int | None, writer: Writer) -> Iterator[Any]:
                 told.clear()
                 writer.count("rows read", len(frame) + long)
                 writer.count("dropped: too many cells", long)
-                yield frame
+                if len(frame):
+                    yield frame
         except pd.errors.EmptyDataError:
             return
         except pd.errors.ParserError as error:

@@ -19,6 +19,8 @@ from trainer.sets.prepared import FACTS
 
 _HEADER = 128
 """Bytes of an .npy header, padded so that the number of rows can be written at the end."""
+MAX_GROUPS = 1 << 16
+"""A flood from invented addresses must not make a group of each."""
 _COPY = 1 << 14
 """Rows that are put in order at a time."""
 
@@ -36,11 +38,12 @@ class Writer:
     """Takes batches of rows; `finish` sorts them, drops repeated ones and writes the set."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._file: BinaryIO | None = None
         self._columns: list[tuple[Array, Array, F64, U64]] = []
         self._groups: dict[str, int] = {}
         self._previous: Array | None = None
+        self._gap = -1
         self.features: tuple[str, ...] = ()
         self.counts: dict[str, int] = {}
         self.seen = 0
@@ -51,14 +54,22 @@ class Writer:
         if number:
             self.counts[what] = self.counts.get(what, 0) + int(number)
 
-    def begin(self, features: Sequence[str]) -> None:
-        """Say the features, before the first row."""
+    def begin(self, features: Sequence[str], gap: str = "") -> None:
+        """Say the features, before the first row. The one named `gap` is filled in at the end:
+        log1p of the seconds since the row before of the same group, 0 in the first.
+        """
         self.features = tuple(features)
-        self._file = (self._folder / "x.npy").open("wb")
+        self._gap = self.features.index(gap) if gap else -1
+        self._file = (self.folder / "x.npy").open("wb")
         self._file.write(b"\0" * _HEADER)
 
     def group(self, name: str) -> int:
-        """Return the number of a group; a new name gets the next."""
+        """Return the number of a group; a new name gets the next, until there are too many: then
+        it is one of its capture's others.
+        """
+        if name not in self._groups and len(self._groups) >= MAX_GROUPS:
+            name = f"{name.partition('/')[0]}/others"
+            self.count("groups too many", name not in self._groups)
         return self._groups.setdefault(name, len(self._groups))
 
     def add(self, x: F64, label: Array, group: Array | int, ts: F64, fill: str = "zero") -> None:
@@ -108,32 +119,42 @@ class Writer:
             order = order[~repeated[order]]
             self.count("dropped: repeated", np.count_nonzero(repeated))
         self.counts["rows kept"] = len(order)
-        self._store(order, len(label))
+        self._store(order, len(label), _gaps(group[order], ts[order]) if self._gap >= 0 else None)
         for column, values in (("label", label), ("group", group), ("ts", ts)):
-            np.save(self._folder / f"{column}.npy", values[order])
+            np.save(self.folder / f"{column}.npy", values[order])
         facts = {
             "name": name, "features": self.features, "classes": classes,
             "groups": list(self._groups), "rows": len(order), "ordered": nature.ordered,
             "comparable": nature.comparable, "why": nature.why,
             "counts": dict(sorted(self.counts.items())), "digest": digest,
         }  # fmt: skip
-        (self._folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        (self.folder / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
-    def _store(self, order: I64, n: int) -> None:
+    def _store(self, order: I64, n: int, gaps: F64 | None) -> None:
         """Put the rows of x in order; where they are, only the header is written."""
-        path, width = self._folder / "x.npy", len(self.features)
-        if len(order) == n and (order == np.arange(n)).all():
+        path, width = self.folder / "x.npy", len(self.features)
+        if gaps is None and len(order) == n and (order == np.arange(n)).all():
             with path.open("r+b") as file:
                 file.write(_header(n, width))
             return
         raw = np.memmap(path, np.float32, "r", _HEADER, (n, width))
-        out = self._folder / "x.part"
+        out = self.folder / "x.part"
         with out.open("wb") as file:
             file.write(_header(len(order), width))
             for k in range(0, len(order), _COPY):
-                file.write(np.ascontiguousarray(raw[order[k : k + _COPY]]).tobytes())
+                rows = np.array(raw[order[k : k + _COPY]])
+                if gaps is not None:
+                    rows[:, self._gap] = gaps[k : k + _COPY]
+                file.write(rows.tobytes())
         del raw
         out.replace(path)
+
+
+def _gaps(group: Array, ts: F64) -> F64:
+    """Return float64[n]: log1p of seconds since the row before, of rows sorted by group, time."""
+    gaps = np.zeros(len(ts))
+    gaps[1:] = np.where(np.diff(group) == 0, np.diff(ts), 0.0)
+    return np.log1p(np.maximum(gaps, 0.0))
 
 
 def _header(n: int, width: int) -> bytes:
@@ -147,12 +168,10 @@ def hashes(values: Array) -> U64:
     only there.
     """
     bits: Array = np.ascontiguousarray(values).view(np.uint32)
-    out = np.zeros(len(bits), dtype=np.uint64)
-    salt: U64 = np.random.default_rng(20_261_122).integers(
-        0, 1 << 63, bits.shape[1], dtype=np.uint64
-    )
-    for k in range(bits.shape[1]):
-        np.add(out, _mix(bits[:, k].astype(np.uint64) ^ salt[k]), out=out)
+    salt: Array = np.random.default_rng(20_261_122).integers(0, 1 << 62, (bits.shape[1],))
+    out: U64 = np.zeros(len(bits), dtype=np.uint64)
+    for k, number in enumerate(salt.tolist()):
+        out += _mix(bits[:, k].astype(np.uint64) ^ np.uint64(number))
     return out
 
 

@@ -1,0 +1,212 @@
+"""The daemon's database: the home's own quiet weeks, with the user's feedback as labels.
+
+Each finished connection is cut into slices again, as those of a log, and gets the gateway's own
+features. What a device did is labelled
+
+* benign, where no incident was open on it within ten minutes, or the user said of the incident
+  that it was fine or this-was-me;
+* with the incident's cause, where the user called it bad and the connection is one of its
+  examples or has one of its peers; with cause `unusual`, as other;
+* not at all, during incidents without an answer and beside the bad connections.
+
+Rows that sum up a flood's connections are dropped and counted. All connections are in memory at a
+time: about 1.5 kB each, a home's thirty days some hundred megabytes.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from guardian import slices
+from guardian.addresses import pack
+from guardian.const import NS
+from guardian.schema import open_reader
+from guardian.tables import CONN_STATES, I32, Array, Conns
+from trainer.labels import CLASSES
+from trainer.sets.gateway import add_stream, mapping
+from trainer.sets.mapping import Mapping
+from trainer.sets.reader import Echo, Reader, group_names
+from trainer.sets.writer import Nature, Writer
+from trainer.streams import Stream
+
+CALM_NS = 600 * NS
+"""Around an incident, nobody says what a device's other connections are."""
+_BEFORE_NS = 3_600 * NS
+"""Evidence of an incident came so long before it opened, at most."""
+_FINE = ("fine", "this-was-me")
+_MAGIC = b"SQLite format 3\0"
+
+MAPPING: Mapping = mapping(
+    labels={"quiet": "benign", "fine": "benign", "this-was-me": "benign"}
+    | {f"bad, {name}": name for name in CLASSES[1:]}
+    | {"bad, unusual": "other"},
+    order="the moment at which the slice was due",
+    groups="device",
+    notes=(
+        "Rows of a flood that the database keeps as one sum are dropped.",
+        "Hours are of UTC: the database does not know the home's zone.",
+    ),
+)
+
+
+def _sniff(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
+@dataclass(frozen=True)
+class _Incident:
+    """One incident, and what its evidence names."""
+
+    device: str
+    begin: int
+    end: int
+    answer: str
+    cause: str
+    peers: frozenset[tuple[str, int]]
+    uids: frozenset[str]
+
+
+def _read(paths: Sequence[Path], writer: Writer, limit: int | None, _echo: Echo) -> Nature:
+    writer.begin([f.name for f in MAPPING.features])
+    for path, name in zip(paths, group_names(paths), strict=True):
+        with closing(open_reader(path)) as db:
+            db.row_factory = sqlite3.Row
+            _database(db, name if len(paths) > 1 else "", writer, limit)
+    return Nature(True, False, "The home is the user's own: nobody has published figures of it.")
+
+
+def _database(db: sqlite3.Connection, home: str, writer: Writer, limit: int | None) -> None:
+    names = {r["key"]: r["user_name"] or r["learned"] or r["key"] for r in _all(db, "devices")}
+    routers = {r["key"] for r in _all(db, "devices") if r["gateway"]}
+    owner = {
+        address: r["key"]
+        for r in sorted(_all(db, "devices"), key=lambda r: r["last_seen"])
+        for address in json.loads(r["addresses"])
+    }
+    rows = db.execute("SELECT * FROM connections ORDER BY ts, id").fetchall()
+    summed = [r for r in rows if r["count"] > 1]
+    writer.count("rows read", len(summed))
+    writer.count("dropped: sums of a flood", len(summed))
+    rows = [r for r in rows if r["count"] == 1]
+    if not rows:
+        return
+    keys = sorted({*names, *(r["device"] for r in rows)} - {""})
+    index = {key: k for k, key in enumerate(keys) if key not in routers} | {"": -1}
+    sides = [_sides(r, owner) for r in rows]
+    orig = np.array([index.get(a, -1) for a, _ in sides], dtype=np.int32)
+    resp = np.array([index.get(b, -1) for _, b in sides], dtype=np.int32)
+    label = _labels(db, rows, sides, writer)
+    pieces, parent = slices.cut(_conns(rows))
+    stream = Stream("database", pieces, _of(orig, parent), _of(resp, parent), label[parent])
+    prefix = f"{home}." if home else ""
+    groups = {k: f"{prefix}{names.get(key, key)} ({key})" for key, k in index.items()}
+    add_stream(writer, stream, groups, limit)
+
+
+def _all(db: sqlite3.Connection, table: str) -> list[sqlite3.Row]:
+    return db.execute(f"SELECT * FROM {table}").fetchall()
+
+
+def _of(device: I32, parent: Array) -> I32:
+    found: I32 = device[parent]
+    return found
+
+
+def _sides(row: sqlite3.Row, owner: dict[str, str]) -> tuple[str, str]:
+    """Return the keys of the devices of the home on either side, empty for none."""
+    orig = owner.get(row["orig_h"], "") if row["local_orig"] else ""
+    resp = owner.get(row["resp_h"], "") if row["local_resp"] else ""
+    if row["device"] and row["device"] not in (orig, resp):
+        # Its address is another's by now: the row itself knows best.
+        if row["local_orig"]:
+            orig = row["device"]
+        else:
+            resp = row["device"]
+    return orig, "" if resp == orig else resp
+
+
+def _labels(
+    db: sqlite3.Connection, rows: list[sqlite3.Row], sides: list[tuple[str, str]], writer: Writer
+) -> Array:
+    """Return int8[n]: the class of each connection, -1 where nobody said."""
+    label = np.zeros(len(rows), dtype=np.int8)
+    by_device: dict[str, list[_Incident]] = {}
+    for incident in map(_incident, _all(db, "incidents")):
+        by_device.setdefault(incident.device, []).append(incident)
+        writer.count(f"incidents {incident.answer or 'without an answer'}", 1)
+    for k, (row, ends) in enumerate(zip(rows, sides, strict=True)):
+        for device in ends:
+            for incident in by_device.get(device, ()):
+                said = _verdict(row, incident)
+                if said is not None and label[k] <= 0 and not (label[k] < 0 and said == 0):
+                    label[k] = said
+    return label
+
+
+def _verdict(row: sqlite3.Row, incident: _Incident) -> int | None:
+    """Return what an incident says of a connection of its device: a class, -1, or nothing."""
+    end = row["ts"] + round(row["duration"] * NS)
+    if end < incident.begin - _BEFORE_NS or row["ts"] > incident.end + CALM_NS:
+        return None
+    within = end >= incident.begin - CALM_NS
+    named = row["uid"] in incident.uids or not incident.peers.isdisjoint(
+        {(row["resp_h"], row["resp_p"]), (row["orig_h"], row["resp_p"])}
+    )
+    if incident.answer in _FINE:
+        return 0 if named or within else None
+    if named:
+        return CLASSES.index(incident.cause) if incident.answer == "bad" else -1
+    return -1 if within else None
+
+
+def _incident(row: sqlite3.Row) -> _Incident:
+    evidence: dict[str, Any] = json.loads(row["evidence"])
+    return _Incident(
+        device=row["device"],
+        begin=row["opened"],
+        end=row["closed"] if row["closed"] is not None else row["updated"],
+        answer=row["feedback"] or "",
+        cause=row["cause"] if row["cause"] in CLASSES else "other",
+        peers=frozenset((p["ip"], p["port"]) for p in evidence.get("peers", ())),
+        uids=frozenset(c["uid"] for c in evidence.get("connections", ())),
+    )
+
+
+_COUNTS = (
+    "missed_bytes", "orig_pkts", "orig_ip_bytes", "resp_pkts", "resp_ip_bytes", "ts", "orig_p",
+    "resp_p", "proto", "duration", "local_orig", "local_resp",
+)  # fmt: skip
+
+
+def _conns(rows: list[sqlite3.Row]) -> Conns:
+    """Return the rows as finished records."""
+    blank = Conns.blank(len(rows))
+    states = {name: k for k, name in enumerate(CONN_STATES)}
+    for name in _COUNTS:
+        getattr(blank, name)[:] = [row[name] for row in rows]
+    for name in ("orig_bytes", "resp_bytes"):
+        getattr(blank, name)[:] = [-1 if row[name] is None else row[name] for row in rows]
+    for name in ("uid", "service", "history", "host"):
+        getattr(blank, name)[:] = [row[name].encode("ascii", "replace") for row in rows]
+    packed = {text: pack(text) for row in rows for text in (row["orig_h"], row["resp_h"])}
+    blank.orig[:] = [packed[row["orig_h"]] for row in rows]
+    blank.resp[:] = [packed[row["resp_h"]] for row in rows]
+    blank.conn_state[:] = [states.get(row["conn_state"], 0) for row in rows]
+    blank.age[:] = blank.duration
+    blank.final[:] = True
+    blank.told[:] = blank.ts + np.rint(blank.duration * NS).astype(np.int64)
+    return blank
+
+
+READER = Reader(
+    "guardian-db", "The daemon's database", MAPPING, _read, _sniff
+)  # fmt: skip

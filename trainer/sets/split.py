@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 
 from guardian.errors import InputError
-from guardian.tables import F64, I64, Array
+from guardian.tables import F64, I64, U64, Array
 from trainer.sets.prepared import Prepared
+from trainer.sets.writer import hashes
 
 By = Literal["group", "time", "row"]
 PARTS = ("train", "valid", "test")
@@ -26,6 +27,7 @@ TIME_WARNING = (
 _EVERY = 8
 """Up to so many units every way to deal them out is tried."""
 _TRIALS = 400
+_PIECE = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,10 @@ def split(
 
     By group: whole captures (what stands before the slash of a group's name), or whole groups
     where there are fewer than three captures; each class comes into train and test where the
-    groups allow it. By time: the first rows of each group are train, the last test. By row: by
-    chance. Raises InputError where by group cannot be done or the shares make no sense.
+    groups allow it. Two captures alone that both have benign and other rows are taken as a
+    published pair: the larger one is train and valid, the smaller one test. By time: the first
+    rows of each group are train, the last test. By row: by chance. Raises InputError where by
+    group cannot be done or the shares make no sense.
     """
     if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
         raise InputError(f"shares of train, valid and test are {shares}: give three that sum to 1")
@@ -99,6 +103,8 @@ def _by_group(
         names = [prepared.groups[g] for g in present.tolist()]
         kind = "groups"
     units = sorted(set(names))
+    if len(units) == 2 and (pair := _official(prepared, names, present, seed, shares)):
+        return pair
     if len(units) < 3:
         raise InputError(
             f"{prepared.name} has {len(units)} group{'s' if len(units) != 1 else ''} and three are"
@@ -116,6 +122,30 @@ def _by_group(
     if kind == "groups":
         how += " (fewer than three captures: parts of one capture may be in train and test)"
     return dealt[unit].astype(np.int8), how
+
+
+def _official(
+    prepared: Prepared, names: list[str], groups: Array, seed: int, shares: tuple[float, ...]
+) -> tuple[Array, str] | None:
+    """Return the split of a set that comes as a part to train on and a smaller one to test on, as
+    some are published; None where one of the two has no benign rows or nothing else.
+    """
+    first = np.isin(prepared.group, groups[np.array(names) == names[0]])
+    for part in (first, ~first):
+        said = np.unique(prepared.label[part])
+        if 0 not in said or not (said > 0).any():
+            return None
+    test = ~first if first.sum() >= (~first).sum() else first
+    rest = np.flatnonzero(~test)
+    if not prepared.ordered:
+        rest = np.random.default_rng(seed).permutation(rest)
+    part = np.full(len(prepared), 2, dtype=np.int8)
+    part[rest] = 0
+    valid = max(1, round(len(rest) * shares[1] / (shares[0] + shares[1])))
+    part[rest[-valid:]] = 1
+    groups_of = prepared.groups[int(prepared.group[np.flatnonzero(test)[0]])].partition("/")[0]
+    how = f"by capture: test is {groups_of}; valid are rows of the capture that train is of"
+    return part, how
 
 
 def _deal(table: F64, rng: np.random.Generator, shares: F64) -> Array:
@@ -150,7 +180,9 @@ def _cost(table: F64, way: Array, shares: F64) -> float:
     rows = held.sum(axis=1)
     known = held[:, :-1].sum(axis=0) > 0
     absent = (held[:, :-1] == 0) & known
-    cost = 10_000.0 * np.count_nonzero(rows == 0) + 100.0 * np.count_nonzero(absent[:, 0])
+    cost = 10_000.0 * np.count_nonzero(rows == 0) + float(
+        absent[:, 0] @ np.array([400.0, 100, 200])
+    )
     cost += float(absent[:, 1:].sum(axis=1) @ np.array([10.0, 2.0, 9.5]))
     share = rows / rows.sum()
     # Every class in its own shares, so that a large one does not decide alone.
@@ -168,3 +200,19 @@ def _absent(prepared: Prepared, rows: list[I64]) -> str:
         if missing:
             words += f"; not in {name}: {', '.join(missing)}"
     return words
+
+
+def shared(prepared: Prepared, parts: Split) -> int:
+    """Return how many rows of test have the features and the label of a row of train."""
+    train = np.unique(marks(prepared, parts.train))
+    return int(np.isin(marks(prepared, parts.test), train).sum())
+
+
+def marks(prepared: Prepared, rows: I64) -> U64:
+    """Return uint64[m]: one number for features and label of each row, read a piece at a time."""
+    out = np.zeros(len(rows), dtype=np.uint64)
+    for k in range(0, len(rows), _PIECE):
+        index = rows[k : k + _PIECE]
+        both = np.column_stack([prepared.x[index], prepared.label[index].astype(np.float32)])
+        out[k : k + _PIECE] = hashes(both)
+    return out

@@ -95,7 +95,13 @@ class Family:
                 raise ConfigError(
                     f"{self.name} has no {name}: it knows {', '.join(sorted(self.uses))}"
                 )
-        return config.with_(**changes)
+        config = config.with_(**changes)
+        if "heads" in self.uses and config.hidden[0] % config.heads:
+            raise ConfigError(
+                f"hidden = {config.hidden[0]} cannot be shared by {config.heads} heads: "
+                "give a multiple of the heads"
+            )
+        return config
 
     def learner(self, shape: Shape, config: Config, groups: int = 1) -> Learner:
         """Return what is fitted; `groups` is how many groups (captures, homes) the rows are of."""
@@ -135,6 +141,7 @@ _PLACES = {
     "gan": "gan",
     "forest": "forest",
     "boosted": "boosted",
+    "ensemble": "ensemble",
 }
 """The module of each family; it has one FAMILY."""
 

@@ -8,17 +8,20 @@ from __future__ import annotations
 import re
 
 from guardian import quic
+from guardian.brands import brand
 from guardian.const import HOST_BYTES
 
 Found = tuple[bytes, bytes]
 """A service and a host, either empty."""
 NONE: Found = (b"", b"")
+STUN_COOKIE = b"\x21\x12\xa4\x42"
 QUIC = b"quic,ssl"
 """The name in its hello is sealed, and found by quic.Hellos."""
 
 SIP = re.compile(rb"(?:[A-Z]{3,12} sips?:[^\r\n]{1,400} SIP/2\.0\r?\n|SIP/2\.0 [1-6][0-9][0-9] )")
 # The flags say that a version is there, behind an id of 8 bytes; from Q044 on a long header.
 _GOOGLE_QUIC = re.compile(rb"(?:[\x09\x0d\x19\x1d].{8}|[\xc0-\xff])Q0[0-9][0-9]", re.DOTALL)
+_RDP_UDP = re.compile(rb"\xff{4}...\x01", re.DOTALL)
 _SNMP = re.compile(rb"\x30.{1,4}?\x02\x01[\x00\x01\x03]", re.DOTALL)
 
 
@@ -29,7 +32,7 @@ def datagram(port: int, asking: bool, payload: bytes) -> Found:  # noqa: PLR0911
         found = by_port(payload)
         if found[0]:
             return found
-    if len(payload) >= 20 and payload[4:8] == b"\x21\x12\xa4\x42" and payload[0] < 64:
+    if len(payload) >= 20 and payload[4:8] == STUN_COOKIE and payload[0] < 64:
         return b"stun", b""
     if payload.startswith((b"M-SEARCH * HTTP/1.1", b"NOTIFY * HTTP/1.1")):
         return b"ssdp", b""
@@ -39,11 +42,18 @@ def datagram(port: int, asking: bool, payload: bytes) -> Found:  # noqa: PLR0911
         return QUIC, b""
     if google_quic(payload):
         return b"gquic", printable(quic.google_name(payload))
-    if payload[:1] == b"\x16" and payload[1:3] in (b"\xfe\xff", b"\xfe\xfd"):
-        return b"ssl", b""
+    if is_dtls(payload):
+        return b"dtls", b""
+    if len(payload) == 1_232 and _RDP_UDP.match(payload):
+        return b"rdpeudp", b""
     if payload.startswith((b"d1:ad2:id20:", b"d1:rd2:id20:")):
         return b"bittorrent", b""
-    return NONE
+    return brand(port, payload), b""
+
+
+def is_dtls(payload: bytes) -> bool:
+    """Return whether this begins a handshake of DTLS."""
+    return payload[:1] == b"\x16" and payload[1:3] in (b"\xfe\xff", b"\xfe\xfd")
 
 
 def quic_kind(payload: bytes) -> int:

@@ -18,6 +18,10 @@ _TO_TLS = {
 }
 """How a client asks for TLS on the same connection."""
 
+TLS_UNASKED = frozenset((b"mysql", b"postgresql", b"rdp", b"socks"))
+"""What goes on as TLS where the client's next payload begins it: the asking was by a flag before,
+or TLS is what a proxy carries."""
+
 _SPNEGO = b"\x06\x06\x2b\x06\x01\x05\x05\x02"
 _NTLM = b"NTLMSSP\x00"
 # Kerberos 5 as a GSS mechanism (RFC 4121), then the token's number and its message's tag.
@@ -33,7 +37,7 @@ _FRAME_SIZE = {126: 2, 127: 8}
 
 def followed(service: bytes) -> bool:
     """Return whether a service may turn into another one, or say how a user signs on."""
-    return service in _TO_TLS or service == b"smb"
+    return service in _TO_TLS or service in TLS_UNASKED or service == b"smb"
 
 
 def asks_for_tls(service: bytes, payload: bytes) -> bool:

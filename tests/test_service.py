@@ -60,6 +60,13 @@ KERBEROS = b"\x60\x40\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x01\x00\x6e\x2
 SMB_SETUP = b"\x00\x00\x00\x90\xfeSMB\x40\x00" + b"\x00" * 6 + b"\x01\x00" + b"\x00" * 70
 SMB_NEGOTIATE = b"\x00\x00\x00\x40\xfeSMB\x40\x00" + b"\x00" * 90
 STREAM = b"<?xml version='1.0'?><stream:stream xmlns='jabber:client'>"
+RDP_ASK = b"\x03\x00\x00\x13\x0e\xe0\x00\x00\x00\x00\x00\x01\x00\x08\x00\x03\x00\x00\x00"
+RDP_ANSWER = b"\x03\x00\x00\x13\x0e\xd0\x00\x00\x12\x34\x00\x02\x00\x08\x00\x02\x00\x00\x00"
+DNP3 = b"\x05\x64\x0a\x44\x03\x00\x04\x00\x7c\xae\xe6\xf7"
+STUN = b"\x00\x01\x00\x00\x21\x12\xa4\x42" + b"t" * 12
+TUYA = b"\x00\x00\x55\xaa" + b"\x00" * 12 + b"x" * 8 + b"\x00\x00\xaa\x55"
+KASA = bytes.fromhex("d0f281f88bff9af7d5ef94b6d1b4c09fec95e68fe187e8caf08bf68bf6")
+"""What a TP-Link plug is asked: {"system":{"get_sysinfo":{}}}, hidden."""
 QUERY = (
     b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03Www\x07example\x03org\x00\x00\x01\x00\x01"
 )
@@ -143,6 +150,63 @@ QUERY = (
         (TCP, 80, [(ASK, GET), (ANSWER, UPGRADE), (ASK, framed(GET, b"mask"))],
          b"http,websocket", b"camera.example"),
         (TCP, 80, [(ASK, b"GETX"), (ANSWER, b"nothing")], b"", b""),
+        (TCP, 80, [(ASK, b"PROPPATCH /a HTTP/1.1\r\nHost: a\r\n\r\n")], b"http", b"a"),
+        (TCP, 5900, [(ANSWER, b"RFB 003.008\n"), (ASK, b"RFB 003.008\n")], b"rfb", b""),
+        (TCP, 5900, [(ANSWER, b"RFB 003.008\n"), (ASK, GET)], b"", b"camera.example"),
+        (TCP, 3389, [(ASK, RDP_ASK), (ANSWER, RDP_ANSWER)], b"rdp", b""),
+        (TCP, 3390, [(ASK, RDP_ASK), (ANSWER, RDP_ANSWER)], b"", b""),
+        (TCP, 3390, [(ASK, RDP_ASK + b"Cookie: mstshash=me\r\n"), (ANSWER, RDP_ANSWER),
+                     (ASK, HELLO)], b"rdp,ssl", b"mail.example"),
+        (TCP, 1080, [(ASK, b"\x05\x01\x00"), (ANSWER, b"\x05\x00")], b"socks", b""),
+        (TCP, 1080, [(ASK, b"\x04\x01\x00\x50\x01\x02\x03\x04\x00"),
+                     (ANSWER, b"\x00\x5a\x00\x50\x01\x02\x03\x04"), (ASK, HELLO)],
+         b"socks,ssl", b"mail.example"),
+        (TCP, 1080, [(ASK, b"\x05\x01\x00"), (ANSWER, b"\x06\x00")], b"", b""),
+        (TCP, 5432, [(ASK, b"\x00\x00\x00\x08\x04\xd2\x16\x2f"), (ANSWER, b"S"), (ASK, HELLO)],
+         b"postgresql,ssl", b"mail.example"),
+        (TCP, 5432, [(ASK, b"\x00\x00\x00\x20\x00\x03\x00\x00user\x00me\x00\x00"),
+                     (ANSWER, b"R\x00\x00\x00\x08\x00\x00\x00\x00")], b"postgresql", b""),
+        (TCP, 3306, [(ANSWER, b"\x4a\x00\x00\x00\x0a8.0.33\x00abc"), (ASK, b"\x20\x00\x00\x01\x05"),
+                     (ASK, HELLO)], b"mysql,ssl", b"mail.example"),
+        (TCP, 20000, [(ASK, DNP3), (ANSWER, DNP3)], b"dnp3_tcp", b""),
+        (TCP, 3478, [(ASK, STUN)], b"stun", b""),
+        (TCP, 9, [(ASK, b"\x00\x14" + STUN)], b"stun", b""),
+        (TCP, 6668, [(ASK, TUYA)], b"tuya", b""),
+        (TCP, 9999, [(ASK, len(KASA).to_bytes(4, "big") + KASA)], b"kasa", b""),
+        (TCP, 9, [(ASK, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")], b"http2", b""),
+        (TCP, 5672, [(ASK, b"AMQP\x00\x00\x09\x01")], b"amqp", b""),
+        (TCP, 1935, [(ASK, b"\x03" + b"\x00" * 1_459)], b"rtmp", b""),
+        (TCP, 55443, [(ASK, b'{"id":1,"method":"toggle"}\r\n')], b"yeelight", b""),
+        (UDP, 9, [(ASK, b"\x16\xfe\xfd\x00" + b"\x00" * 60)], b"dtls", b""),
+        (UDP, 9, [(ASK, STUN), (ANSWER, STUN), (ASK, b"\x16\xfe\xff" + b"\x00" * 60)],
+         b"dtls", b""),
+        (UDP, 3389, [(ASK, b"\xff\xff\xff\xff\x03\xe8\x10\x01".ljust(1_232, b"\x00"))],
+         b"rdpeudp", b""),
+        (UDP, 443, [(ASK, b"\x0d12345678Q035" + b"\x00" * 40)], b"gquic", b""),
+        (UDP, 6667, [(ASK, TUYA)], b"tuya", b""),
+        (UDP, 7000, [(ASK, b"\x00\x00\x66\x99" + b"x" * 20 + b"\x00\x00\x99\x66")], b"tuya", b""),
+        (UDP, 6667, [(ASK, TUYA[:-1])], b"", b""),
+        (UDP, 40000, [(ANSWER, KASA)], b"kasa", b""),
+        (UDP, 54321, [(ASK, b"\x21\x31\x00\x20" + b"\xff" * 28)], b"miio", b""),
+        (UDP, 54321, [(ASK, b"\x21\x31\x00\x21" + b"\xff" * 28)], b"", b""),
+        (UDP, 56700, [(ASK, b"\x24\x00\x00\x34" + b"\x00" * 32)], b"lifx", b""),
+        (UDP, 38899, [(ASK, b'{"method": "getPilot", "params": {}}')], b"wiz", b""),
+        (UDP, 38899, [(ANSWER, b'{"method":"syncPilot","id":69,"env":"pro"}')], b"wiz", b""),
+        (UDP, 4003, [(ASK, b'{"msg":{"cmd":"turn","data":{"value":1}}}')], b"govee", b""),
+        (UDP, 5540, [(ASK, b"\x04\x00\x00\x00\x01\x02\x03\x04" + b"n" * 30)], b"matter", b""),
+        (UDP, 5541, [(ASK, b"\x04\x00\x00\x00\x01\x02\x03\x04" + b"n" * 30)], b"", b""),
+        (UDP, 10001, [(ASK, b"\x02\x06\x00\x08" + b"u" * 8)], b"ubnt", b""),
+        (UDP, 3671, [(ASK, b"\x06\x10\x02\x01\x00\x0e" + b"k" * 8)], b"knx", b""),
+        (UDP, 47808, [(ASK, b"\x81\x0a\x00\x08\x01\x04\x00\x05")], b"bacnet", b""),
+        (UDP, 51820, [(ASK, b"\x01\x00\x00\x00" + b"w" * 144)], b"wireguard", b""),
+        (UDP, 9, [(ANSWER, b"\x04\x00\x00\x00abcd" + b"\x07" + b"\x00" * 7 + b"w" * 16)],
+         b"wireguard", b""),
+        (UDP, 41641, [(ASK, b"TS\xf0\x9f\x92\xac" + b"t" * 60)], b"tailscale", b""),
+        (UDP, 8612, [(ASK, b"BJNP\x02\x01\x00\x00\x00\x00")], b"bjnp", b""),
+        (UDP, 2190, [(ASK, b"TiVoConnect=1\nswversion=1")], b"tivo", b""),
+        (UDP, 69, [(ASK, b"\x00\x01mips.bin\x00octet\x00")], b"tftp", b""),
+        (UDP, 5351, [(ASK, b"\x00\x00")], b"pcp", b""),
+        (UDP, 5351, [(ASK, b"\x02\x01" + b"\x00" * 58)], b"pcp", b""),
     ],
 )  # fmt: skip
 def test_known(
@@ -196,6 +260,8 @@ SEEDS = (
     GET, QUERY, hello(b"a.example"), SERVER_HELLO, b"\x10\xff\xff\xff\xff", b"220 x", b"", UPGRADE,
     framed(MQTT, b"mask"), START_TLS, SEARCH, BIND + SPNEGO + KERBEROS, BIND + NTLM, SMB_NEGOTIATE,
     SMB_SETUP + NTLM, STREAM, b"STARTTLS\r\n", b"AUTH TLS\r\n", b"EHLO me\r\n", b"SSH-2.0-a\r\n",
+    RDP_ASK, RDP_ANSWER, DNP3, STUN, TUYA, KASA, b"\x05\x01\x00", b"\x05\x00", b"RFB 003.008\n",
+    b"\x00\x00\x00\x08\x04\xd2\x16\x2f", b'{"method":"getPilot"}', b"\x21\x31\x00\x20",
     b"\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"*1\r\n$4\r\nPING\r\n", b"CONNECT a HTTP/1.1\r\n",
 )  # fmt: skip
 
@@ -204,7 +270,8 @@ SEEDS = (
 @given(
     st.sampled_from((TCP, UDP, 1)),
     st.sampled_from((0, 21, 22, 23, 25, 53, 67, 80, 88, 110, 123, 137, 143, 161, 389, 443, 502,
-                     514, 1812, 1900, 3306, 5353, 5683, 6379, 6667)),
+                     514, 1812, 1900, 3306, 3389, 5351, 5353, 5540, 5683, 6379, 6667, 9999,
+                     10001, 55443)),
     st.lists(st.tuples(st.booleans(), st.one_of(
         st.binary(max_size=200),
         st.tuples(st.sampled_from(SEEDS), st.integers(0, 80), st.binary(max_size=8)).map(
@@ -235,6 +302,13 @@ def test_no_pattern_takes_long() -> None:
             BIND,
             START_TLS[:8],
             SMB_SETUP,
+            b'{"id":',
+            b'{"method":"get',
+            b"\x00\x01",
+            b"\x04\x01aaaaaa",
+            b"\x00\x00aa\x00\x03\x00",
         ):
             for asking in (ASK, ANSWER):
-                heard(TCP, 110, (asking, (start + filler * service.MAX_LOOK)[: service.MAX_LOOK]))
+                payload = (start + filler * service.MAX_LOOK)[: service.MAX_LOOK]
+                heard(TCP, 110, (asking, payload))
+                heard(UDP, 69, (asking, payload))

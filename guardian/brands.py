@@ -2,9 +2,9 @@
 
 The names are ours: Zeek has none for these. What is usual beside them (WS-Discovery, NetBIOS
 datagrams, DHCPv6, IKE) has none here either, so that a log of ours is no stranger to one of Zeek's
-where it need not be. Only datagrams that nothing better known explains
-come here (datagrams.py). Most show a mark of their own and are told on any port; where a mark is
-short, a length or an end that must fit stands beside it. Nothing here raises on any bytes.
+where it need not be. Only datagrams that nothing better known explains come here (datagrams.py).
+Most show a mark of their own and are told on any port; where a mark is short, a length or an end
+that must fit stands beside it. Nothing here raises on any bytes.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from guardian.const import HOST_BYTES
 Found = tuple[bytes, bytes]
 """A service and a host, either empty."""
 NONE: Found = (b"", b"")
+MAX_DNS_NAME = 255
+"""Bytes of a name (RFC 1035); that of an IPv6 address has 34 labels."""
 STUN_COOKIE = b"\x21\x12\xa4\x42"
 QUIC = b"quic,ssl"
 """The name in its hello is sealed, and found by quic.Hellos."""
@@ -93,7 +95,7 @@ def dns_question(message: bytes) -> bytes | None:
     labels: list[bytes] = []
     while at < len(message) and message[at]:
         size = message[at]
-        if size > 63 or at + 1 + size > len(message) or len(labels) > 32:
+        if size > 63 or at + 1 + size > min(len(message), 12 + MAX_DNS_NAME):
             return None
         labels.append(message[at + 1 : at + 1 + size])
         at += 1 + size

@@ -99,6 +99,10 @@ QUERY = (
         (UDP, 53, [(ASK, QUERY)], b"dns", b"www.example.org"),
         (UDP, 5353, [(ASK, QUERY)], b"dns", b"www.example.org"),
         (UDP, 9999, [(ASK, QUERY)], b"", b""),
+        (UDP, 5353, [(ASK, QUERY[:12] + b"\x010" * 32 + b"\x03ip6\x04arpa\x00\x00\x0c\x00\x01")],
+         b"dns", (b"0." * 32)[:HOST_BYTES]),
+        (UDP, 5353, [(ASK, QUERY[:12] + b"\x3f" + b"a" * 63 + b"\x3f" + b"b" * 63 + b"\x3f"
+                      + b"c" * 63 + b"\x3f" + b"d" * 63 + b"\x00\x00\x0c\x00\x01")], b"", b""),
         (UDP, 123, [(ASK, b"\x23" + b"\x00" * 47)], b"ntp", b""),
         (UDP, 67, [(ASK, b"\x01" * 236 + b"\x63\x82\x53\x63")], b"dhcp", b""),
         (UDP, 1900, [(ASK, b"M-SEARCH * HTTP/1.1\r\n")], b"ssdp", b""),

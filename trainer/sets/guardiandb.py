@@ -5,8 +5,8 @@ features. What a device did is labelled
 
 * benign, where no incident was open on it within ten minutes, or the user said of the incident
   that it was fine or this-was-me;
-* with the incident's cause, where the user called it bad and the connection is one of its
-  examples or has one of its peers; with cause `unusual`, as other;
+* with the incident's cause (`unusual` as other), where the user called it bad and the connection
+  is one of its examples, has one of its peers or was judged to be the same at the time;
 * not at all, during incidents without an answer and beside the bad connections.
 
 Rows that sum up a flood's connections are dropped and counted. All connections are in memory at a
@@ -72,7 +72,11 @@ class _Incident:
     answer: str
     cause: str
     peers: frozenset[tuple[str, int]]
+    """Address and port; the evidence names twenty at most."""
     uids: frozenset[str]
+    verdicts: tuple[str, ...]
+    judged: tuple[str, ...]
+    """What the models said of the rows that belong to it."""
 
 
 def _read(paths: Sequence[Path], writer: Writer, limit: int | None, _echo: Echo) -> Nature:
@@ -158,9 +162,9 @@ def _verdict(row: sqlite3.Row, incident: _Incident) -> int | None:
     if end < incident.begin - _BEFORE_NS or row["ts"] > incident.end + CALM_NS:
         return None
     within = end >= incident.begin - CALM_NS
-    named = row["uid"] in incident.uids or not incident.peers.isdisjoint(
-        {(row["resp_h"], row["resp_p"]), (row["orig_h"], row["resp_p"])}
-    )
+    peers = {(row["resp_h"], row["resp_p"]), (row["orig_h"], row["resp_p"])}
+    named = row["uid"] in incident.uids or not incident.peers.isdisjoint(peers)
+    named |= row["verdict"] in incident.verdicts and row["label"] in incident.judged
     if incident.answer in _FINE:
         return 0 if named or within else None
     if named:
@@ -170,14 +174,17 @@ def _verdict(row: sqlite3.Row, incident: _Incident) -> int | None:
 
 def _incident(row: sqlite3.Row) -> _Incident:
     evidence: dict[str, Any] = json.loads(row["evidence"])
+    unusual = row["cause"] not in CLASSES
     return _Incident(
         device=row["device"],
         begin=row["opened"],
         end=row["closed"] if row["closed"] is not None else row["updated"],
         answer=row["feedback"] or "",
-        cause=row["cause"] if row["cause"] in CLASSES else "other",
+        cause="other" if unusual else row["cause"],
         peers=frozenset((p["ip"], p["port"]) for p in evidence.get("peers", ())),
         uids=frozenset(c["uid"] for c in evidence.get("connections", ())),
+        verdicts=("anomaly",) if unusual else ("attack",),
+        judged=CLASSES if unusual else (row["cause"],),
     )
 
 

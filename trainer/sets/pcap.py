@@ -43,14 +43,7 @@ def _read(paths: Sequence[Path], writer: Writer, limit: int | None, echo: Echo) 
     writer.begin([f.name for f in MAPPING.features])
     for path, name in zip(paths, group_names(paths), strict=True):
         known = source_of(path)
-        try:
-            stream = read(
-                path, lan=known.lan if known else (), judge=known.judge if known else None
-            )
-        except InputError as error:
-            writer.count("files cut", 1)
-            echo(str(error))
-            continue
+        stream = read(path, lan=known.lan if known else (), judge=known.judge if known else None)
         if (stream.label < 0).all():
             echo(f"{path.name} has no labels")
         devices = np.unique(np.concatenate([stream.orig_device, stream.resp_device])).tolist()

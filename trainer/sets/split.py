@@ -24,7 +24,7 @@ TIME_WARNING = (
     "Split by time within each group: the same captures or devices are in train and test, so the"
     " figures say how well their later rows are told, not how well another network would be."
 )
-_EVERY = 8
+_EVERY = 6
 """Up to so many units every way to deal them out is tried."""
 _TRIALS = 400
 _PIECE = 1 << 15

@@ -8,15 +8,17 @@ to the sequence of their host.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from guardian import capture, zeeklog
 from guardian.addresses import Lan, pack, text
+from guardian.const import NS
 from guardian.errors import InputError
 from guardian.tables import CONN_STATES, F64, Array, Conns
+from guardian.zeeklog import LogBatch
 from trainer.labels import CLASSES, DROP, RELABEL, codes, to_class
 from trainer.labels import MAPPING as LABELS
 from trainer.sets.known import source_of
@@ -96,27 +98,36 @@ def _read(paths: Sequence[Path], writer: Writer, limit: int | None, echo: Echo) 
         known = source_of(path)
         home = Lan(known.lan) if known else Lan()
         left = limit
-        try:
-            for batch in zeeklog.read(path, home):
-                conns = batch.conns.take(slice(0, left))
-                writer.count("rows read", len(conns) + batch.skipped)
-                writer.count("dropped: cut or no sense", batch.skipped)
-                if known and known.judge:
-                    said = codes(known.judge(conns))
-                else:
-                    said = labels(path, conns, batch.label, batch.detailed)
-                writer.count("rows unlabelled", np.count_nonzero(said < 0))
-                group = _groups(conns, name, writer)
-                writer.add(_values(conns), said, group, conns.ts / 1e9)
-                left = None if left is None else left - len(conns)
-                if left is not None and left <= 0:
-                    break
-        except InputError as error:  # what came before it was read
-            writer.count("files cut", 1)
-            echo(str(error))
+        for batch in _batches(path, home, writer, echo):
+            conns = batch.conns.take(slice(0, left))
+            writer.count("rows read", len(conns) + batch.skipped)
+            writer.count("dropped: cut or no sense", batch.skipped)
+            if known and known.judge:
+                said = codes(known.judge(conns))
+            else:
+                said = labels(path, conns, batch.label, batch.detailed)
+            writer.count("rows unlabelled", np.count_nonzero(said < 0))
+            writer.add(_values(conns), said, _groups(conns, name, writer), conns.ts / NS)
+            left = None if left is None else left - len(conns)
+            if left is not None and left <= 0:
+                break
     return Nature(
         True, False, "Published figures are of other captures and of rows dealt out by chance."
     )
+
+
+def _batches(path: Path, home: Lan, writer: Writer, echo: Echo) -> Iterator[LogBatch]:
+    """Yield what can be read of a log; damage after the first rows is counted and told."""
+    begun = False
+    try:
+        for batch in zeeklog.read(path, home):
+            begun = True
+            yield batch
+    except InputError as error:
+        if not begun:
+            raise
+        writer.count("files cut", 1)
+        echo(str(error))
 
 
 def labels(path: Path, conns: Conns, label: Sequence[str], detailed: Sequence[str]) -> Array:

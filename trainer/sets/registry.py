@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from guardian.errors import InputError
@@ -78,9 +79,11 @@ def prepare(
     digest = hashlib.sha256("\n".join(told).encode()).hexdigest()
 
     def make(folder: Path) -> None:
-        writer = Writer(folder)
-        nature = _judged(reader.read(files, writer, limit, echo), entry, limit)
-        writer.finish(name_or_kind, reader.mapping.classes, nature, digest, reader.mapping.twice)
+        with closing(Writer(folder)) as writer:
+            nature = _judged(reader.read(files, writer, limit, echo), entry, limit)
+            writer.finish(
+                name_or_kind, reader.mapping.classes, nature, digest, reader.mapping.twice
+            )
 
     place = "|".join([reader.name, str(limit), *(str(path.absolute()) for path in files)])
     return kept(cache, name_or_kind, digest, place, make)

@@ -97,6 +97,11 @@ class Writer:
         self._file.write(np.ascontiguousarray(values).tobytes())
         self._columns.append((label.astype(np.int16), groups.astype(np.int32), ts, hashes(values)))
 
+    def close(self) -> None:
+        """Let go of the file, also where nothing came of it."""
+        if self._file is not None:
+            self._file.close()
+
     def finish(
         self, name: str, classes: tuple[str, ...], nature: Nature, digest: str, twice: str
     ) -> None:

@@ -40,7 +40,7 @@ def restore(path: Path, model: Any, key: str) -> tuple[History, list[Any]] | Non
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             about = json.loads(archive["about"].tobytes())
             values = _numbered(archive, "v")
             best = _numbered(archive, "best")

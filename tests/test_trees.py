@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def hostile(name: str) -> bytes:
             [arrays[key][:place], [value], arrays[key][place + 1 :]]
         ).astype(arrays[key].dtype)})  # fmt: skip
 
-    made = {
+    made: dict[str, Callable[[], bytes]] = {
         "a loop": lambda: but("left", inner, root),
         "a child beyond the end": lambda: but("right", inner, len(arrays["left"])),
         "one child alone": lambda: but("right", inner, -1),

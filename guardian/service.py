@@ -19,7 +19,7 @@ import numpy as np
 
 from guardian import inside
 from guardian.datagrams import NONE, QUIC, datagram, is_dtls, quic_kind
-from guardian.streams import CLAIMS, LATE, claim, stream, tls
+from guardian.streams import CLAIMS, LATE, claim, http_host, stream, tls
 from guardian.tables import Array, Bool
 
 MAX_LOOK = 2_048
@@ -104,8 +104,9 @@ def _segment(
     if service and memory & _PATIENT:
         return _follow(memory, asking, payload, service, host)
     if service in _SHOWN_AT_ONCE:  # the question claimed it: does the answer fit?
-        if asking:
-            return memory, service, host
+        if asking:  # a request may go on in the next segment
+            more = http_host(payload) if service == b"http" and not host else host
+            return memory, service, more
         return _answered(memory, service, payload), _fitting(service, payload), host
     found, name = stream(port, asking, payload) if first or asking else NONE
     if not found:

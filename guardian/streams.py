@@ -35,7 +35,7 @@ _METHOD = re.compile(
     rb"|MERGE|CHECKOUT|CHECKIN|MKACTIVITY|VERSION-CONTROL|RPC_IN_DATA|RPC_OUT_DATA)"
     rb" [^\r\n]{0,1500}?(?: (HTTP|RTSP)/[0-9]|\r?\n|$)"
 )
-_HOST = re.compile(rb"\r?\n[Hh][Oo][Ss][Tt]:[ \t]*([^\r\n]{1,255})")
+_HOST = re.compile(rb"(?:^|\r?\n)[Hh][Oo][Ss][Tt]:[ \t]*([^\r\n]{1,255})[^\r\n]{0,1500}[\r\n]")
 _IRC = re.compile(rb"(?:NICK|USER|PASS|CAP LS|CAP REQ)\b[^\r\n]{0,400}\r?\n", re.IGNORECASE)
 _IRC_REPLY = re.compile(rb":[^ \r\n]{1,255} (?:[0-9]{3}|NOTICE|PING|CAP) |NOTICE |PING :|ERROR :")
 _FTP = re.compile(rb"(?:USER|AUTH|FEAT|PASS|SYST|OPTS) ?[^\r\n]{0,400}\r?\n", re.IGNORECASE)
@@ -106,7 +106,7 @@ def stream(port: int, asking: bool, payload: bytes) -> Found:  # noqa: PLR0911
         if match:
             if match.group(1) == b"RTSP":
                 return b"rtsp", b""
-            return (b"http", _http_host(payload)) if match.group(1) else NONE
+            return (b"http", http_host(payload)) if match.group(1) else NONE
     elif payload.startswith((b"HTTP/1.", b"HTTP/2 ")):
         return b"http", b""
     elif payload.startswith(b"RTSP/1."):
@@ -170,7 +170,8 @@ def _of_our_own(port: int, asking: bool, payload: bytes) -> bytes:  # noqa: PLR0
     return b"yeelight" if port == 55443 and _TABLE_LAMP.match(payload) else b""
 
 
-def _http_host(payload: bytes) -> bytes:
+def http_host(payload: bytes) -> bytes:
+    """Return the host that a request, or a further part of one, names; empty for none."""
     match = _HOST.search(payload)
     return printable(match.group(1).strip()) if match else b""
 

@@ -77,6 +77,10 @@ QUERY = (
     [
         (TCP, 80, [(ASK, GET)], b"http", b"camera.example"),
         (TCP, 9999, [(ASK, GET), (ANSWER, b"HTTP/1.1 200 OK\r\n")], b"http", b"camera.example"),
+        (TCP, 80, [(ASK, GET[:32]), (ASK, GET[32:]), (ANSWER, b"HTTP/1.1 200 OK\r\n")], b"http",
+         b"camera.example"),
+        (TCP, 80, [(ASK, GET[:44]), (ASK, GET[44:]), (ANSWER, b"HTTP/1.1 200 OK\r\n")], b"http",
+         b""),
         (TCP, 22, [(ASK, GET), (ANSWER, b"SSH-2.0-x\r\n")], b"", b"camera.example"),
         (TCP, 22, [(ANSWER, b"SSH-2.0-x\r\n"), (ASK, GET)], b"", b"camera.example"),
         (TCP, 80, [(ASK, GET), (ANSWER, b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n")],

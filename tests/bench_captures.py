@@ -8,14 +8,19 @@ grown    as many connections as --live says, opened; then the same number of pac
 from __future__ import annotations
 
 import argparse
-from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from guardian.simulate import payloads
-from tests.bench_pcap import (
+from tests.bench_pcap import (  # fmt: skip
     BARE,
+    F_ACK,
+    F_FIN,
+    F_PSH,
+    F_RST,
+    F_SYN,
     ICMP,
     ICMP6,
     STAMPED,
@@ -24,42 +29,26 @@ from tests.bench_pcap import (
     UDP,
     V4,
     Array,
-    Ends,
     Plan,
-    before,
+    ends,
+    finished,
     within,
     write,
-)  # fmt: skip
+)
 
 NS = 1_000_000_000
 BEGIN = 1_700_000_000 * NS
-DEVICES = 40
 NAMES = 200
-F_FIN, F_SYN, F_RST, F_PSH, F_ACK = 1, 2, 4, 8, 16
 
 WEB, SILENT, REFUSED, DNS, TIME, QUIC, PING = range(7)
 SHARES = (0.55, 0.015, 0.015, 0.31, 0.03, 0.06, 0.02)
 """Of each kind of connection."""
 QUIC_REST = b"\0\0\x44\x9e"
 """No source id, no token, length: an Initial that nobody can open."""
-OPENING_S, PAUSE_S, DATA_S = 20, 6, 20
+OPENING_S, PAUSE_S, DATA_S = 20, 6, 15
 """`grown`: all first slices are told in the pause, and none is due while the data flow."""
-
-
-def ends(chance: np.random.Generator, n: int, proto: Array, v6: Array) -> Ends:
-    """Return home devices and their Internet peers, no two alike."""
-    combos = chance.choice(DEVICES * 28_000, n, replace=False)
-    device, port = combos % DEVICES, 32_768 + combos // DEVICES
-    peer = chance.integers(0, 3_000, n)
-    addresses = np.zeros((n, 2, 2), dtype=np.uint64)
-    high = np.array([0xFD00_0000_0000_0001, 0x2001_4860_0000_0000], dtype=np.uint64)
-    addresses[:, :, 0] = np.where(v6[:, None], high, 0)
-    addresses[:, 0, 1] = np.where(v6, 0x1000 + device, 0xC0A8_010A + device)
-    addresses[:, 1, 1] = np.where(v6, peer, 0x2000_0000 + (peer * 5_003 * 1_021 & 0x3FFF_FFFF))
-    addresses[~v6, :, 1] |= V4
-    macs = np.empty((n, 2), dtype=np.uint64)
-    macs[:, 0], macs[:, 1] = 0x0200_0000_0100 + device, 0x0200_0000_0001
-    return Ends(v6, proto, addresses, np.stack((port, np.zeros_like(port)), axis=1), macs)
+FEW = 1_000
+"""Connections of `grown` that go on talking while all others are silent."""
 
 
 def texts() -> tuple[list[bytes], dict[str, int]]:
@@ -200,41 +189,6 @@ def mixed(packets: int = 1_000_000, conns: int = 20_000, seconds: int = 600, see
     return finished(chance, two, conn, asks, ts, size, flags, options, text, all_texts, 0.003)
 
 
-def finished(
-    chance: np.random.Generator, two: Ends, conn: Array, asks: Array, ts: Array, size: Array,
-    flags: Array, options: Array, text: Array, all_texts: list[bytes], resent: float = 0.0,
-) -> Plan:  # fmt: skip
-    """Return the plan in order of time; given are packets sorted by connection."""
-    place, begin = within(conn)
-    tcp = two.proto[conn] == TCP
-    # A segment that is sent twice follows itself.
-    dull = tcp & (size > 0) & (text < 0) & (flags == F_ACK | F_PSH)
-    twice = dull & (chance.random(len(conn)) < resent)
-    twice[1:] &= dull[:-1] & (asks[1:] == asks[:-1]) & (conn[1:] == conn[:-1]) & ~twice[:-1]
-    twice[0] = False
-    again = np.zeros(len(conn), dtype=np.int64)
-    rows = np.flatnonzero(twice)
-    size[rows] = size[rows - 1]
-    again[rows] = again[rows - 1] = 1 + np.arange(len(rows))
-    counts = np.where(tcp & ~twice, size + (flags & (F_SYN | F_FIN) > 0), 0)
-    first = chance.integers(0, 1 << 32, (len(two.proto), 2))
-    sent = [before(np.where(who, counts, 0), begin) for who in (asks, ~asks)]
-    base = first[conn]
-    seq = np.where(asks, base[:, 0] + sent[0], base[:, 1] + sent[1])
-    seq[rows] = seq[rows - 1]
-    ack = np.where(asks, base[:, 1] + sent[1], base[:, 0] + sent[0])
-    ack[flags & F_ACK == 0] = 0
-    seq = np.where(tcp, seq, place // 2)
-    silent = tcp & (flags == F_SYN)
-    seq[silent] = base[silent, 0]
-    order = np.argsort(ts, kind="stable")
-    u32 = partial(np.bitwise_and, 0xFFFF_FFFF)
-    return Plan(
-        two, conn[order], asks[order], ts[order], size[order], flags[order], u32(seq[order]),
-        u32(ack[order]), options[order], text[order], again[order], all_texts,
-    )  # fmt: skip
-
-
 def synscan(conns: int = 500_000, seconds: int = 50, seed: int = 8) -> Plan:
     """Return the plan of an infected device that tries the Internet, one packet a peer."""
     chance = np.random.default_rng(seed)
@@ -253,18 +207,24 @@ def synscan(conns: int = 500_000, seconds: int = 50, seed: int = 8) -> Plan:
     )  # fmt: skip
 
 
-def grown(live: int, packets: int = 300_000, seed: int = 9) -> tuple[Plan, int]:
-    """Return a plan, and how many of its packets open the connections.
+def grown(live: int, packets: int = 500_000, seed: int = 9) -> tuple[Plan, list[slice]]:
+    """Return a plan, and which of its packets open the connections, go over all, go over a few.
 
     Each connection is opened with five packets and has said what it is (TLS); a last packet ends
-    the pause. Then data packets go over them at random, whichever the number.
+    the pause. Then as many data packets, whatever `live`, go over all of them at random, and as
+    many again over the same number of them.
     """
     chance = np.random.default_rng(seed)
     shown = live + 1  # the last one is a ping that moves the clock
     two = ends(chance, shown, np.full(shown, TCP), np.zeros(shown, dtype=np.bool_))
     two.ports[:, 1] = 443
     two.proto[live] = ICMP
-    drawn = np.sort(chance.integers(0, live, packets))
+    of_all = chance.integers(0, live, packets)
+    of_few = chance.choice(live, FEW, replace=False)[chance.integers(0, FEW, packets)]
+    drawn = np.concatenate((of_all, of_few))
+    later = chance.integers(1, DATA_S * NS, 2 * packets)
+    later += np.repeat([0, DATA_S * NS], packets) + (OPENING_S + PAUSE_S) * NS
+    order = np.lexsort((later, drawn))
     conn = np.sort(np.concatenate((np.repeat(np.arange(live), 5), [live], drawn)))
     place, _ = within(conn)
     opening = (place < 5) & (conn < live)
@@ -272,9 +232,7 @@ def grown(live: int, packets: int = 300_000, seed: int = 9) -> tuple[Plan, int]:
     born = np.sort(chance.integers(0, OPENING_S * NS, shown))
     ts = BEGIN + born[conn] + place * 20_000_000
     ts[-1] = BEGIN + (OPENING_S + PAUSE_S) * NS
-    later = (OPENING_S + PAUSE_S) * NS + chance.integers(1, DATA_S * NS, packets)
-    rows = np.flatnonzero(data)
-    ts[rows] = BEGIN + later[np.lexsort((later, drawn))]
+    ts[data] = BEGIN + later[order]
     asks = np.where(opening, place % 2 == 0, chance.random(len(conn)) < 0.5)
     flags = np.select([opening & (place == 0), opening & (place == 1), opening & (place == 2)],
                       [F_SYN, F_SYN | F_ACK, F_ACK], F_ACK | F_PSH)  # fmt: skip
@@ -289,7 +247,8 @@ def grown(live: int, packets: int = 300_000, seed: int = 9) -> tuple[Plan, int]:
     size[said] = np.array([len(t) for t in all_texts])[text[said]]
     options = np.where(flags & F_SYN, SYN, STAMPED)
     plan = finished(chance, two, conn, asks, ts, size, flags, options, text, all_texts)
-    return plan, len(conn) - packets
+    bounds = [0, len(conn) - 2 * packets, len(conn) - packets, len(conn)]
+    return plan, [slice(*pair) for pair in pairwise(bounds)]
 
 
 def main() -> None:
@@ -299,20 +258,21 @@ def main() -> None:
     parser.add_argument("kind", choices=["mixed", "synscan", "grown"])
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--live", type=int, default=1_000, help="connections of `grown`")
-    parser.add_argument("--data", type=Path, help="write the data packets of `grown` here")
+    parser.add_argument("--apart", action="store_true", help="write `grown` as -open, -all, -few")
     parser.add_argument("--seconds", type=int, help="length of `mixed` and `synscan`")
     given = parser.parse_args()
     seconds = {} if given.seconds is None else {"seconds": given.seconds}
-    part = slice(None)
     if given.kind == "grown":
-        plan, opening = grown(given.live)
-        if given.data is not None:
-            write(given.data, plan, slice(opening, None))
-            part = slice(opening)
+        plan, parts = grown(given.live)
     else:
-        plan = mixed(**seconds) if given.kind == "mixed" else synscan(**seconds)
-    size = write(given.output, plan, part)
-    print(f"{given.output}: {len(range(len(plan))[part]):,} packets, {size / 1e6:.0f} MB")
+        plan, parts = (mixed if given.kind == "mixed" else synscan)(**seconds), []
+    if not given.apart or not parts:
+        parts = [slice(None)]
+    names = [""] if len(parts) == 1 else ["-open", "-all", "-few"]
+    for name, part in zip(names, parts, strict=True):
+        path = given.output.with_stem(given.output.stem + name)
+        size = write(path, plan, part)
+        print(f"{path}: {len(range(len(plan))[part]):,} packets, {size / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":

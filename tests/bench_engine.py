@@ -26,9 +26,10 @@ from tests.bench_peers import ROOT, Peer
 PARTS = ("mixed", "scan", "burst", "grown", "stages")
 ROUNDS = 3
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-DATA_PACKETS = 300_000
-NFSTREAM_LIVE = 100_000
-"""More live connections are not asked of nfstream: it would take minutes."""
+DATA_PACKETS = 500_000
+"""As tests.bench_captures has it."""
+SLOW_LIVE = 100_000
+"""With more live connections guardian runs once, and nfstream, which would take minutes, not."""
 STAGE_RUNS = 3
 
 
@@ -131,41 +132,48 @@ def compare(path: Path, one: Capture) -> None:
 
 def grow(folder: Path) -> None:
     """Print the cost of a data packet by the number of living connections."""
-    default = int(_constant())
-    lines: list[tuple[int, int | None, dict[str, Any]]] = []
+    default = int(_run("from guardian.const import MAX_CONNS; print(MAX_CONNS)"))
+    lines: list[tuple[int, str, dict[str, Any]]] = []
     others: list[tuple[int, dict[str, float]]] = []
+    base = folder / "grown.pcap"
     for live in SIZES:
-        files = [folder / f"{name}.pcap" for name in ("opening", "data")]
-        _python("tests.bench_captures", "grown", "--live", str(live), "-o", str(files[0]),
-                "--data", str(files[1]))  # fmt: skip
-        for cap in (None,) if live < default else (None, live + 16):
-            given = [] if cap is None else [str(cap)]
-            runs = [guardian("grown", ",".join(map(str, files)), *given) for _ in range(2)]
-            lines.append((live, cap, min(runs, key=lambda run: float(run["data"]["seconds"]))))
-        others.append((live, _by_difference(files, live)))
+        _python("tests.bench_captures", "grown", "--live", str(live), "--apart", "-o", str(base))
+        rounds = 2 if live <= SLOW_LIVE else 1
+        for cap in ([],) if live < default else ([], [str(live + 16)]):
+            runs = [guardian("grown", str(base), *cap) for _ in range(rounds)]
+            best = min(runs, key=lambda run: float(run["all"]["seconds"]))
+            lines.append((live, cap[0] if cap else "default", best))
+        others.append((live, _by_difference(base, live)))
     print(
         f"**grown**: connections are opened (TLS, five packets each), then {DATA_PACKETS:,} data "
-        "packets go over them at random, the same number at each size.\n"
+        "packets go over all of them at random, then as many over 1,000 of them while the others "
+        f"are silent. The default table holds {default:,}.\n"
     )
     row(
-        "live", "capacity", "us a data packet", "growth", "in the table alone", "growth",
-        "us to open", "us to end", "MB once open", "peak MB", "evicted",
+        "live", "capacity", "us a packet over all", "growth", "us a packet over 1,000", "growth",
+        "us to open one", "us to end one", "MB once open", "peak MB", "evicted",
     )  # fmt: skip
     row("---:", "---", *["---:"] * 9)
-    first = lines[0][2]["data"]
-    for live, cap, run in lines:
-        data, opening, end = run["data"], run["opening"], run["end"]
-        whole, table = (data[part] / data["packets"] * 1e6 for part in ("seconds", "connections_s"))
-        ended = end["seconds"] / max(end["records"], 1) * 1e6
+    first = {part: lines[0][2][part]["seconds"] for part in ("all", "few")}
+    for live, table, run in lines:
+        cells = []
+        for part in ("all", "few"):
+            seconds = run[part]["seconds"]
+            cells += [f"{seconds / DATA_PACKETS * 1e6:.2f}", f"{seconds / first[part]:.2f}"]
+        ended = run["end"]["seconds"] / max(run["end"]["records"], 1) * 1e6
         row(
-            f"{live:,}", "default" if cap is None else f"{cap:,}",
-            f"{whole:.2f}", f"{data['seconds'] / first['seconds']:.2f}",
-            f"{table:.2f}", f"{data['connections_s'] / first['connections_s']:.2f}",
-            f"{opening['seconds'] / live * 1e6:.1f}", f"{ended:.1f}",
-            f"{opening['rss_mb']:.0f}", f"{run['peak_mb']:.0f}", f"{run['evicted']:,}",
+            f"{live:,}", table, *cells, f"{run['open']['seconds'] / live * 1e6:.1f}", f"{ended:.1f}",
+            f"{run['open']['rss_mb']:.0f}", f"{run['peak_mb']:.0f}", f"{run['evicted']:,}",
         )  # fmt: skip
+    fitting = [(live, run) for live, _, run in lines if not run["evicted"]]
+    print("\nWhere it goes, ns a packet over all, by live connections:\n")
+    row("stage", *(f"{live:,}" for live, _ in fitting))
+    row("---", *["---:"] * len(fitting))
+    costs = [_costs(run["all"]) for _, run in fitting]
+    for stage in sorted(set().union(*costs), key=lambda stage: -costs[-1].get(stage, 0)):
+        row(stage, *(f"{found.get(stage, 0):.0f}" for found in costs))
     names = sorted({name for _, found in others for name in found})
-    print("\nThe others, by difference of the whole file and its opening: us a data packet.\n")
+    print("\nOthers, over all: us a packet (the whole file's CPU less its opening's).\n")
     row("live", *names)
     row("---:", *["---:"] * len(names))
     for live, found in others:
@@ -173,27 +181,30 @@ def grow(folder: Path) -> None:
     print()
 
 
-def _by_difference(files: list[Path], live: int) -> dict[str, float]:
-    """Return what a data packet costs other readers, in microseconds."""
-    whole = files[0].with_name("whole.pcap")
-    shutil.copy(files[0], whole)
-    with whole.open("ab") as out, files[1].open("rb") as more:
+def _costs(part: dict[str, Any]) -> dict[str, float]:
+    """Return nanoseconds a packet by stage."""
+    samples = sum(part["stages"].values())
+    each = part["seconds"] / part["packets"] * 1e9 / max(samples, 1)
+    return {stage: count * each for stage, count in part["stages"].items()}
+
+
+def _by_difference(base: Path, live: int) -> dict[str, float]:
+    """Return what a data packet costs other readers, in microseconds, where it can be told."""
+    opening, data, whole = (base.with_stem(f"grown-{part}") for part in ("open", "all", "whole"))
+    shutil.copy(opening, whole)
+    with whole.open("ab") as out, data.open("rb") as more:
         more.seek(24)
         shutil.copyfileobj(more, out)
     found: dict[str, float] = {}
     for reader in (bench_peers.nfstream, bench_peers.argus, bench_peers.nfpcapd):
-        if reader is bench_peers.nfstream and live > NFSTREAM_LIVE:
+        if reader is bench_peers.nfstream and live > SLOW_LIVE:
             continue
-        both = [[reader(path) for _ in range(2)] for path in (whole, files[0])]
+        both = [[reader(path) for _ in range(2)] for path in (whole, opening)]
         costs = [min((run.seconds for run in runs if run), default=0.0) for runs in both]
-        if both[0][0] is not None:
+        if both[0][0] is not None and costs[0] > costs[1]:
             found[both[0][0].name] = (costs[0] - costs[1]) / DATA_PACKETS * 1e6
     whole.unlink()
     return found
-
-
-def _constant() -> str:
-    return _run("from guardian.const import MAX_CONNS; print(MAX_CONNS)")
 
 
 def _run(code: str) -> str:

@@ -3,7 +3,7 @@
 `python -m tests.bench_guardian conns FILE [CAP]`    what `guardian conns FILE --format none` does
 `python -m tests.bench_guardian digest FILE [CAP]`   the records' digest, and how many were evicted
 `python -m tests.bench_guardian stages FILE`         where the time goes, by samples
-`python -m tests.bench_guardian grown FILES CAP`     opening and data apart (two files, by comma)
+`python -m tests.bench_guardian grown NAME CAP`      the files NAME-open, -all and -few, each apart
 
 CAP is the capacity of the table where it is not the default one.
 """
@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -57,7 +58,6 @@ STAGES = {
 }  # fmt: skip
 """Stages by module, or by function of a module; the function's own wins."""
 _STAGE_OF = {name: stage for stage, names in STAGES.items() for name in names}
-_RECORDED = Counter[str]()
 
 
 def digest(parts: list[Conns]) -> str:
@@ -107,59 +107,62 @@ def digested(path: Path, cap: int | None) -> dict[str, Any]:
 
 
 def sampled(path: Path) -> dict[str, Any]:
-    """Return samples by stage: each millisecond of CPU one, at what guardian function it was.
+    """Return CPU seconds and samples by stage of a run."""
+    begun = time.process_time()
+    with sampling() as samples:
+        found = conns(path)
+    return {"seconds": time.process_time() - begun, "records": found["records"], "stages": samples}
+
+
+@contextlib.contextmanager
+def sampling() -> Iterator[Counter[str]]:
+    """Count at what guardian function the process is, whenever it used some more of the CPU.
 
     A handler runs once the C call of a moment has returned to the function that made it, so numpy's
     time is that function's; unlike a profiler, it slows nothing.
     """
-    signal.signal(signal.SIGPROF, _sample)
-    begun = time.process_time()
+    samples = Counter[str]()
+    signal.signal(signal.SIGPROF, lambda _, frame: samples.update([_stage(frame)]))
     signal.setitimer(signal.ITIMER_PROF, SAMPLE_S, SAMPLE_S)
-    found = conns(path)
-    signal.setitimer(signal.ITIMER_PROF, 0)
-    samples = sum(_RECORDED.values())
-    return {
-        "seconds": time.process_time() - begun,
-        "samples": samples,
-        "records": found["records"],
-        "stages": dict(_RECORDED),
-    }
+    try:
+        yield samples
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _sample(_: int, frame: FrameType | None) -> None:
+def _stage(frame: FrameType | None) -> str:
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         if module.startswith("guardian."):
             short = module.partition(".")[2]
             name = f"{short}.{frame.f_code.co_name}"
-            stage = _STAGE_OF.get(name) or _STAGE_OF.get(short) or short
-            _RECORDED[stage] += 1
-            return
+            return _STAGE_OF.get(name) or _STAGE_OF.get(short) or short
         frame = frame.f_back
-    _RECORDED["elsewhere"] += 1
+    return "elsewhere"
 
 
-def grown(opening: Path, data: Path, cap: int | None) -> dict[str, Any]:
-    """Open connections, send data over them, end them: CPU seconds and memory of each."""
+def grown(name: Path, cap: int | None) -> dict[str, Any]:
+    """Open connections, send data over all, over a few, end them: what each costs."""
     lan = Lan()
     table = ConnTable(lan) if cap is None else ConnTable(lan, cap)
     decoder = Decoder()
     out: dict[str, Any] = {}
-    for name, path in (("opening", opening), ("data", data)):
-        begun, packets, inside, records = time.process_time(), 0, 0.0, 0
-        for frames in capture.read_frames(path):
-            decoded = decoder.decode(frames)
-            stepped = time.process_time()
-            records += len(table.step(decoded).records)
-            inside += time.process_time() - stepped
-            packets += len(frames)
-        out[name] = {
+    for part in ("open", "all", "few"):
+        begun, packets, inside = time.process_time(), 0, 0.0
+        with sampling() as samples:
+            for frames in capture.read_frames(name.with_stem(f"{name.stem}-{part}")):
+                decoded = decoder.decode(frames)
+                stepped = time.process_time()
+                table.step(decoded)
+                inside += time.process_time() - stepped
+                packets += len(frames)
+        out[part] = {
             "seconds": time.process_time() - begun,
             "connections_s": inside,
             "packets": packets,
             "live": table.live,
-            "records": records,
             "rss_mb": status_mb("VmRSS"),
+            "stages": samples,
         }
     begun = time.process_time()
     ended = len(table.finish().records)
@@ -179,8 +182,7 @@ def main() -> None:
     elif what == "stages":
         found = sampled(Path(path))
     else:
-        opening, data = map(Path, path.split(","))
-        found = grown(opening, data, cap)
+        found = grown(Path(path), cap)
     print(json.dumps(found))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from guardian import checksum
 
 Array = npt.NDArray[Any]
 
+DEVICES = 40
+"""Of the home."""
+F_FIN, F_SYN, F_RST, F_PSH, F_ACK = 1, 2, 4, 8, 16
 CHUNK = 65_536
 LEAST = 60
 """Bytes of the shortest Ethernet frame without its check sequence."""
@@ -211,3 +215,54 @@ def before(amount: Array, begin: Array) -> Array:
     upto = np.cumsum(amount) - amount
     sums: Array = upto - upto[begin]
     return sums
+
+
+def ends(chance: np.random.Generator, n: int, proto: Array, v6: Array) -> Ends:
+    """Return home devices and their Internet peers, no two alike."""
+    combos = chance.choice(DEVICES * 28_000, n, replace=False)
+    device, port = combos % DEVICES, 32_768 + combos // DEVICES
+    peer = chance.integers(0, 3_000, n)
+    addresses = np.zeros((n, 2, 2), dtype=np.uint64)
+    high = np.array([0xFD00_0000_0000_0001, 0x2001_4860_0000_0000], dtype=np.uint64)
+    addresses[:, :, 0] = np.where(v6[:, None], high, 0)
+    addresses[:, 0, 1] = np.where(v6, 0x1000 + device, 0xC0A8_010A + device)
+    addresses[:, 1, 1] = np.where(v6, peer, 0x2000_0000 + (peer * 5_003 * 1_021 & 0x3FFF_FFFF))
+    addresses[~v6, :, 1] |= V4
+    macs = np.empty((n, 2), dtype=np.uint64)
+    macs[:, 0], macs[:, 1] = 0x0200_0000_0100 + device, 0x0200_0000_0001
+    return Ends(v6, proto, addresses, np.stack((port, np.zeros_like(port)), axis=1), macs)
+
+
+def finished(
+    chance: np.random.Generator, two: Ends, conn: Array, asks: Array, ts: Array, size: Array,
+    flags: Array, options: Array, text: Array, all_texts: list[bytes], resent: float = 0.0,
+) -> Plan:  # fmt: skip
+    """Return the plan in order of time; given are packets sorted by connection."""
+    place, begin = within(conn)
+    tcp = two.proto[conn] == TCP
+    # A segment that is sent twice follows itself.
+    dull = tcp & (size > 0) & (text < 0) & (flags == F_ACK | F_PSH)
+    twice = dull & (chance.random(len(conn)) < resent)
+    twice[1:] &= dull[:-1] & (asks[1:] == asks[:-1]) & (conn[1:] == conn[:-1]) & ~twice[:-1]
+    twice[0] = False
+    again = np.zeros(len(conn), dtype=np.int64)
+    rows = np.flatnonzero(twice)
+    size[rows] = size[rows - 1]
+    again[rows] = again[rows - 1] = 1 + np.arange(len(rows))
+    counts = np.where(tcp & ~twice, size + (flags & (F_SYN | F_FIN) > 0), 0)
+    first = chance.integers(0, 1 << 32, (len(two.proto), 2))
+    sent = [before(np.where(who, counts, 0), begin) for who in (asks, ~asks)]
+    base = first[conn]
+    seq = np.where(asks, base[:, 0] + sent[0], base[:, 1] + sent[1])
+    seq[rows] = seq[rows - 1]
+    ack = np.where(asks, base[:, 1] + sent[1], base[:, 0] + sent[0])
+    ack[flags & F_ACK == 0] = 0
+    seq = np.where(tcp, seq, place // 2)
+    silent = tcp & (flags == F_SYN)
+    seq[silent] = base[silent, 0]
+    order = np.argsort(ts, kind="stable")
+    u32 = partial(np.bitwise_and, 0xFFFF_FFFF)
+    return Plan(
+        two, conn[order], asks[order], ts[order], size[order], flags[order], u32(seq[order]),
+        u32(ack[order]), options[order], text[order], again[order], all_texts,
+    )  # fmt: skip

@@ -160,9 +160,10 @@ def grow(folder: Path) -> None:
         for part in ("all", "few"):
             seconds = run[part]["seconds"]
             cells += [f"{seconds / DATA_PACKETS * 1e6:.2f}", f"{seconds / first[part]:.2f}"]
+        opened = run["open"]["seconds"] / live * 1e6
         ended = run["end"]["seconds"] / max(run["end"]["records"], 1) * 1e6
         row(
-            f"{live:,}", table, *cells, f"{run['open']['seconds'] / live * 1e6:.1f}", f"{ended:.1f}",
+            f"{live:,}", table, *cells, f"{opened:.1f}", f"{ended:.1f}",
             f"{run['open']['rss_mb']:.0f}", f"{run['peak_mb']:.0f}", f"{run['evicted']:,}",
         )  # fmt: skip
     fitting = [(live, run) for live, _, run in lines if not run["evicted"]]

@@ -155,6 +155,7 @@ class Daemon:
             recorder.add(last)
             store.commit(last.now)
         publisher.update(*hub_states(pipeline, live.drops))
+        live.tell_drops()
 
 
 def once(settings: CaptureSettings) -> CaptureSettings:

@@ -157,6 +157,10 @@ class Ring:
         """The socket, readable when a block is ready."""
         return self._socket.fileno()
 
+    def filling(self) -> bool:
+        """Tell whether a quarter of the ring waits to be read."""
+        return self._mine((self._next + self._blocks // 4) % self._blocks * BLOCK_BYTES)
+
     def read(self, timeout_s: float) -> Frames:
         """Return the frames that are ready, waiting for some if there are none.
 

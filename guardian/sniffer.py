@@ -85,6 +85,10 @@ class Sniffer:
         """Return what is readable when frames wait."""
         return self._woken
 
+    def filling(self) -> bool:
+        """Tell whether a quarter of the buffer waits to be read."""
+        return self._size > BUFFER_BYTES // 4
+
     def read(self, timeout_s: float) -> Frames:
         """Return the frames that came, waiting for some if there are none.
 

@@ -9,7 +9,7 @@ TFLITE := .venv-tflite
 PEER := .venv-peer
 PIP := -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test quick lint bundle evaluate bench wheel clean base dev tflite tools
+.PHONY: help demo test quick lint bundle evaluate bench bench-engine peer wheel clean base dev tflite tools
 
 help:
 	@echo "make demo      simulate a home with one infected device and watch it being found"
@@ -18,7 +18,8 @@ help:
 	@echo "make lint      format, rules, types, import rules"
 	@echo "make bundle    train the shipped bundle anew (DATA=$(GUARDIAN_DATA))"
 	@echo "make evaluate  the table by capture for the README"
-	@echo "make bench     what a stage costs, for docs/BENCHMARKS.md"
+	@echo "make bench     what a stage costs, and the engine beside nfstream, argus and nfpcapd"
+	@echo "               (these two where installed: argus-server, argus-client, nfdump)"
 	@echo "make wheel     build the wheel"
 
 # The base install is what a gateway gets: no tensorflow, no pandas.
@@ -73,12 +74,22 @@ bundle: dev
 evaluate: dev
 	$(DEV)/bin/guardian evaluate --data $(GUARDIAN_DATA)
 
-# Beside other readers of the same capture; where nfstream cannot be had, it is left out. As root
-# it also measures an idle daemon.
-bench: dev base
+# Beside other readers of the same captures. What cannot be had is left out: nfstream from PyPI, and
+# argus and nfpcapd (`apt-get install argus-server argus-client nfdump`). As root it also measures an
+# idle daemon. It takes a quarter of an hour, 2 GB of disk for a while and 3 GB of memory for the
+# million connections; `make bench-engine PARTS="mixed scan"` does a part.
+PARTS ?=
+bench: dev base peer
+	$(DEV)/bin/python -m tests.bench
+	$(DEV)/bin/python -m tests.bench_engine
+	$(DEV)/bin/python -m tests.fuzz --packets 1000000
+
+bench-engine: dev peer
+	$(DEV)/bin/python -m tests.bench_engine $(PARTS)
+
+peer:
 	@test -e $(PEER)/.done || { $(PYTHON) -m venv $(PEER) && \
 		$(PEER)/bin/python $(PIP) install nfstream && touch $(PEER)/.done; } || rm -rf $(PEER)
-	$(DEV)/bin/python -m tests.bench
 
 # build/ keeps what an earlier tree held, which must not travel.
 wheel: base

@@ -157,10 +157,11 @@ class Alone:
     def _replace(self, row: Row, told: int, i: int) -> Row:
         self.ended.append((row[SLOT], told))
         slot = self._begin_one(self._packets, self._keyed, self._clock, i, self._serial)
-        fresh = self._store.load(np.array([slot], dtype=np.int64))[0]
-        if fresh[TS] == row[TS]:
-            fresh[GEN] = row[GEN] + 1
-        return fresh
+        one = np.array([slot], dtype=np.int64)
+        if self._store.ints[slot, TS] == row[TS]:
+            self._store.ints[slot, GEN] = row[GEN] + 1
+            self._store.name(one)
+        return self._store.load(one)[0]
 
     def _snapshot(self, row: Row) -> None:
         """Keep the row as it is now in a slot of its own, and open its next slice."""

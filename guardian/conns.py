@@ -22,6 +22,7 @@ from guardian.connstate import (
     BORN,
     DNS,
     FIRST,
+    GEN,
     IDLE,
     IPB,
     LAST,
@@ -84,10 +85,11 @@ class ConnTable:
         self._seed = seed
         self._salt = 0
         self._words = keys.seeds(seed)
-        self._store = Store()
+        self._store = Store(seed)
         self._slot_of: dict[int, int] = {}
-        self._now = -(1 << 62)
+        self._now = self._latest = -(1 << 62)
         self._count = 0
+        self._highest: I64 = np.zeros(0, dtype=np.int64)
         self._snapshots: list[tuple[I64, I64]] = []
         """Slots that hold connections as they were when their slices were due, and when."""
         self._records: list[Conns] = []
@@ -139,6 +141,8 @@ class ConnTable:
         """Take packets; those that came through tunnels name their carriers in all_packets."""
         store, serial = self._store, self._count
         self._count += len(packets)
+        self._highest = np.maximum.accumulate(np.maximum(packets.ts, self._latest))
+        self._latest = int(self._highest[-1])
         keyed, order, groups, slots = self._group(packets)
         tick_first = clock[groups.leaders]
 
@@ -205,7 +209,7 @@ class ConnTable:
 
         def uid_of(hashes: U64) -> list[bytes]:
             slots = self._slots(hashes.tolist())
-            uids = self._store.uids(slots, self._seed).tolist()
+            uids = self._store.uid[slots].tolist()
             return [uid if slot >= 0 else b"" for uid, slot in zip(uids, slots, strict=True)]
 
         parents.note(
@@ -261,6 +265,8 @@ class ConnTable:
         ints[:, LOW] = keyed.low_sends[index] ^ turned
         ints[:, DNS] = ports.is_dns(proto, np.where(turned, sport, dport))
         ints[:, SERIAL] = serial + index
+        # A late packet may bear the time of one that began a connection before.
+        ints[:, GEN] = np.where(ts < self._highest[index], serial + index + 1, 0)
         for side in (ORIG, RESP):
             ints[:, side + REAS] = ints[:, side + TRIM] = 1
         store = self._store
@@ -274,6 +280,7 @@ class ConnTable:
         store.hash[slots] = keyed.hash[index]
         store.low[slots], store.high[slots] = keyed.low[index], keyed.high[index]
         store.rest[slots] = keyed.rest[index]
+        store.name(slots)
         self._slot_of.update(zip(keyed.hash[index].tolist(), slots.tolist(), strict=True))
         return slots
 
@@ -325,7 +332,7 @@ class ConnTable:
         slots, told = (np.concatenate(parts) for parts in zip(*self._snapshots, strict=True))
         self._snapshots = []
         store = self._store
-        whole = store.records(slots, told, self.lan, self._seed)
+        whole = store.records(slots, told, self.lan)
         final = np.zeros(len(slots), dtype=np.bool_)
         self._slices.append(store.slices(slots, whole, told, final))
         store.release(slots)
@@ -341,7 +348,7 @@ class ConnTable:
 
     def _record(self, slots: I64, told: I64) -> None:
         store = self._store
-        whole = store.records(slots, told, self.lan, self._seed)
+        whole = store.records(slots, told, self.lan)
         self._records.append(whole)
         due = store.due[slots]
         untold = due != NEVER

@@ -65,6 +65,7 @@ _BIG = 65_536
 """Rows double up to here and then grow by a quarter: a full table overshoots a little, and a
 row takes 800 bytes."""
 _TCP, _UDP = 6, 17
+_UID = Conns.blank(0).uid.dtype
 (_OTH, _S0, _S1, _SF, _REJ, _S2, _S3, _RSTO, _RSTR, _RSTOS0, _RSTRH, _SH, _SHR) = range(
     len(CONN_STATES)
 )
@@ -84,14 +85,16 @@ UNROUTED = Prefixes(
 class Store:
     """Rows by slot number. A free row has neither deadline nor anything due."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int) -> None:
         n = _FIRST_ROWS
+        self._seed = seed
         self.ints = np.zeros((n, WIDTH), dtype=np.int64)
         self.due = np.full(n, NEVER, dtype=np.int64)
         self.deadline = np.full(n, NEVER, dtype=np.int64)
         self.history = np.zeros(n, dtype=f"S{HISTORY_BYTES}")
         self.letters = np.zeros(n, dtype=np.int64)
         """How many letters each history has."""
+        self.uid = np.zeros(n, dtype=keys.UID)
         self.service = np.zeros(n, dtype=f"S{SERVICE_BYTES}")
         self.host = np.zeros(n, dtype=f"S{HOST_BYTES}")
         self.hash = np.zeros(n, dtype=np.uint64)
@@ -125,8 +128,8 @@ class Store:
         old = len(self.due)
         new = 2 * old if old < _BIG else old + old // 4
         for name in (
-            "ints", "due", "deadline", "history", "letters", "service", "host", "hash", "low",
-            "high", "rest",
+            "ints", "due", "deadline", "history", "letters", "uid", "service", "host", "hash",
+            "low", "high", "rest",
         ):  # fmt: skip
             array = getattr(self, name)
             bigger = np.zeros((new, *array.shape[1:]), dtype=array.dtype)
@@ -192,7 +195,7 @@ class Store:
         return copies
 
     def copy_keys(self, source: I64, target: I64) -> None:
-        for array in (self.hash, self.low, self.high, self.rest):
+        for array in (self.hash, self.low, self.high, self.rest, self.uid):
             array[target] = array[source]
 
     def same_keys(self, slots: I64, keyed: keys.Keys, index: I64) -> bool:
@@ -224,7 +227,7 @@ class Store:
     def _proto(self, slots: I64) -> Array:
         return (self.rest[slots] >> np.uint64(8)).astype(np.uint8)
 
-    def records(self, slots: I64, told: I64, lan: Lan, seed: int) -> Conns:
+    def records(self, slots: I64, told: I64, lan: Lan) -> Conns:
         """Return finished connections as records."""
         ints = self.ints[slots]
         low, high, rest = self.low[slots], self.high[slots], self.rest[slots]
@@ -239,7 +242,7 @@ class Store:
         history = self.history[slots]
         instant = duration <= 0
         records = Conns(
-            uid=_wide(self.uids(slots, seed)),
+            uid=self.uid[slots].astype(_UID),
             ts=ints[:, TS],
             orig=orig,
             resp=resp,
@@ -271,9 +274,13 @@ class Store:
         self.parents.tell(slots, records)
         return records
 
-    def uids(self, slots: I64, seed: int) -> Array:
-        ints, low, high = self.ints[slots], self.low[slots], self.high[slots]
-        return keys.uids(low, high, self.rest[slots], ints[:, TS], ints[:, GEN], seed)
+    def name(self, slots: I64) -> None:
+        """Give rows their uids, from their keys and when they began."""
+        ints = self.ints[slots]
+        self.uid[slots] = keys.uids(
+            self.low[slots], self.high[slots], self.rest[slots], ints[:, TS], ints[:, GEN],
+            self._seed,
+        )  # fmt: skip
 
     def slices(self, slots: I64, whole: Conns, told: I64, final: Bool) -> Conns:
         """Return what connections did since they last spoke; whole: their records."""
@@ -310,10 +317,6 @@ class Store:
         self.ints[slots, P_MISSED] = self.ints[slots, MISSED]
         self.ints[slots, PIECE] += 1
         self.due[slots] = NEVER
-
-
-def _wide(uid: Array) -> Array:
-    return uid.astype(Conns.blank(0).uid.dtype)
 
 
 def _payload(ints: I64, proto: Array, side: int) -> I64:

@@ -175,6 +175,7 @@ _DIGITS = np.frombuffer(
     b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", dtype=np.uint8
 )
 _UID_DIGITS = 17
+UID = np.dtype(f"S{1 + _UID_DIGITS}")
 
 
 def uids(low: U64, high: U64, rest: U64, begin: I64, gen: I64, seed: int) -> Array:
@@ -200,4 +201,4 @@ def uids(low: U64, high: U64, rest: U64, begin: I64, gen: I64, seed: int) -> Arr
             first = quotient
         else:
             second = quotient
-    return text.view(f"S{_UID_DIGITS + 1}").reshape(-1)
+    return text.view(UID).reshape(-1)

@@ -311,3 +311,14 @@ def test_any_cut_gives_the_same_where_the_table_is_full(seed: int, capacity: int
         same(whole[0], other[0])
         same(whole[1], other[1])
     assert len({table.evicted for table in tables}) == 1
+
+
+def test_a_late_packet_gets_a_uid_of_its_own() -> None:
+    """It may bear the very time of a connection on its key that is over."""
+    first = Packet(0, "192.168.1.9", 40_000, "93.184.216.34", 9_999, proto=17, payload=b"x")
+    other = Packet(100 * NS, "192.168.1.8", 40_000, "93.184.216.34", 9_999, proto=17)
+    records, _ = feed([first, other, first, other, first])
+    assert len(records) == 3
+    again, _ = feed([first, replace(first, time=100 * NS), first])
+    assert len(set(records.uid.tolist())) == 3
+    assert len(set(again.uid.tolist())) == len(again) == 2

@@ -39,24 +39,33 @@ STAGES = {
     "read": ("capture", "feed", "frames", "pcapng", "source"),
     "decode": (
         "decode", "links", "network", "transport", "datagrams", "checksum", "tunnels", "fragments",
+        "fates",
     ),
-    "keys and groups": ("keys", "conns._group", "conns._slots", "conns._rehash", "parents"),
+    "keys and groups": (
+        "keys", "parents", "conns._group", "conns._slots", "conns._rehash", "connstore.same_keys",
+    ),
     "begin a connection": (
         "conns._begin", "conns._begin_one", "conns._open", "ports", "connstore.allocate",
     ),
-    "datagrams by column": ("conns._add", "conns._renew"),
+    "UDP and others by column": ("lone", "conns._add", "conns._renew"),
     "cut TCP into events": ("events",),
-    "TCP by column": ("steady", "rounds", "shakes", "conns._boundary"),
-    "TCP one by one": ("connalone", "tcp", "reassembly", "history", "connstate"),
-    "first looks": ("looks", "service", "inside", "tlsname", "quic", "aes", "names"),
+    "TCP by column": ("steady", "rounds", "shakes", "conns._boundary", "connstore.payload"),
+    "TCP one by one": (
+        "connalone", "tcp", "reassembly", "history", "connstate", "connstore.load",
+        "connstore.save",
+    ),
+    "first looks": (
+        "looks", "service", "streams", "brands", "inside", "tlsname", "quic", "aes", "names",
+    ),
     "tell and end": (
-        "connrows", "connstore", "tell", "tables", "fates", "conns._end", "conns._record",
-        "conns._speak", "conns._sweep", "conns._tell", "conns._due", "conns._from_alone",
-        "conns._evict", "conns._oldest", "conns.finish", "addresses",
+        "connstore", "tables", "addresses", "conns._end", "conns._record", "conns._speak",
+        "conns._sweep", "conns._tell", "conns._tell_snapshots", "conns._keep", "conns._due",
+        "conns._from_alone", "conns._evict", "conns._oldest", "conns.finish",
     ),
     "steering": ("conns", "listing"),
 }  # fmt: skip
-"""Stages by module, or by function of a module; the function's own wins."""
+"""Stages by module, or by function of a module; the function's own wins. What is not named here
+shows under its module's name."""
 _STAGE_OF = {name: stage for stage, names in STAGES.items() for name in names}
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from guardian import addresses
 from guardian.addresses import Lan
-from guardian.const import HISTORY_BYTES, NS, SERVICE_BYTES, UID_BYTES
+from guardian.const import HISTORY_BYTES, NS, PARENTS_BYTES, SERVICE_BYTES, UID_BYTES
 from guardian.tables import CONN_STATES, Conns
 
 _PROTOS = {
@@ -96,6 +96,17 @@ def _bytes(text: str, width: int) -> bytes:
     return "".join(c if " " < c <= "~" else "?" for c in text[:width]).encode("ascii")
 
 
+def _parents(text: str) -> bytes:
+    """Return the uids of the tunnels, as many as fit in whole."""
+    uids = b""
+    for uid in text[: 8 * PARENTS_BYTES].split(","):
+        more = uids + b"," + _bytes(uid, UID_BYTES) if uids else _bytes(uid, UID_BYTES)
+        if len(more) > PARENTS_BYTES:
+            break
+        uids = more
+    return uids
+
+
 class Columns:
     """The columns of a batch while it grows; addresses are packed once for each text."""
 
@@ -157,6 +168,7 @@ class Columns:
             _optional(get("resp_ip_bytes"), _count, max(received, 0) + _HEADERS * resp_pkts),
             _mac(get("orig_l2_addr")),
             _mac(get("resp_l2_addr")),
+            _parents(get("tunnel_parents", "")),
         )
 
     def conns(self, lan: Lan) -> Conns:
@@ -166,7 +178,7 @@ class Columns:
             "uid", "ts", "orig", "resp", "orig_p", "resp_p", "proto", "service", "duration",
             "orig_bytes", "resp_bytes", "conn_state", "local_orig", "local_resp", "missed_bytes",
             "history", "orig_pkts", "orig_ip_bytes", "resp_pkts", "resp_ip_bytes", "orig_mac",
-            "resp_mac",
+            "resp_mac", "tunnel_parents",
         )  # fmt: skip
         columns = dict(zip(names, zip(*self._rows, strict=True), strict=True))
         for side in ("orig", "resp") if self._rows else ():

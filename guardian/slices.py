@@ -89,6 +89,7 @@ def _cut(records: Conns, count: I64) -> tuple[Conns, I64]:
     resp_done = _share(resp_to, records.resp_pkts[parent])
 
     out = records.take(parent)
+    out.tunnel_parents[:] = b""  # in records alone
     single = count[parent] == 1
     out.orig_pkts[:], out.resp_pkts[:] = orig, resp
     for name, share in (

@@ -266,6 +266,9 @@ def _json(lines: Iterator[str], file: str) -> Iterator[Fields]:
         if not isinstance(row, dict):
             yield None
             continue
+        parents = row.get("tunnel_parents")
+        if isinstance(parents, list):
+            row["tunnel_parents"] = ",".join(uid for uid in parents if isinstance(uid, str))
         fields = {
             _name(name): value if isinstance(value, str) else str(value)
             for name, value in row.items()

@@ -10,10 +10,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from guardian import slices, zeeklog
 from guardian.cli import cli
+from guardian.const import UID_BYTES
+from guardian.tables import Conns
 from tests.ndpipairs import records
 
 RITA_TYPES = {
@@ -162,3 +166,37 @@ def test_slips_takes_both_forms(data: Path, name: str) -> None:
     assert [flow["spkts"] for flow in tabs] == ours.orig_pkts.tolist()
     assert [flow["dport"] for flow in tabs] == ours.resp_p.tolist()
     assert {flow["proto"] for flow in tabs} <= {"tcp", "udp", "icmp", "unknown_transport"}
+
+
+@pytest.mark.parametrize("form", ["zeek", "json", "csv"])
+@pytest.mark.parametrize("name", [*CAPTURES, "zeek-parity/core.tunnels.gre-in-gre/input.pcap"])
+def test_we_read_what_we_write(data: Path, tmp_path: Path, name: str, form: str) -> None:
+    """Every column of Zeek's comes back, the tunnels too."""
+    log = tmp_path / "any"
+    log.write_text(written(data / name, form))
+    back, ours = Conns.concat([batch.conns for batch in zeeklog.read(log)]), records(data / name)
+    for column in (
+        "uid", "orig", "resp", "orig_p", "resp_p", "proto", "service", "orig_bytes", "resp_bytes",
+        "conn_state", "local_orig", "local_resp", "missed_bytes", "history", "orig_pkts",
+        "orig_ip_bytes", "resp_pkts", "resp_ip_bytes", "tunnel_parents",
+    ):  # fmt: skip
+        assert getattr(back, column).tolist() == getattr(ours, column).tolist(), column
+    assert np.abs(back.ts - ours.ts).max() < 1_000
+    assert np.abs(back.duration - ours.duration).max() < 2e-6
+    assert ("tunnels" in name) == any(back.tunnel_parents.tolist())
+    pieces, _ = slices.cut(back)
+    assert not any(pieces.tunnel_parents.tolist())
+
+
+def test_tunnel_parents_of_a_log_are_whole_uids(tmp_path: Path) -> None:
+    """Of more than fit the first are kept; hostile bytes are made safe."""
+    row = {"ts": 1.5e9, "uid": "C1", "id.orig_h": "10.0.0.1", "id.orig_p": 1, "id.resp_h": "::1",
+           "id.resp_p": 2, "proto": "udp", "conn_state": "S0"}  # fmt: skip
+    log = tmp_path / "conn.log"
+    uids = ["C" * 18, "D" * 18, "E" * 18]
+    parents: list[Any] = [uids, ",".join(uids), [], None, ["\x1b[1m", 7], 3, "F" * 4_000]
+    log.write_text("".join(json.dumps({**row, "tunnel_parents": p}) + "\n" for p in parents))
+    back = Conns.concat([batch.conns for batch in zeeklog.read(log)])
+    two = ",".join(uids[:2]).encode()
+    assert back.tunnel_parents.tolist()[:6] == [two, two, b"", b"", b"?[1m,7", b"3"]
+    assert back.tunnel_parents.tolist()[6] == b"F" * UID_BYTES

@@ -79,6 +79,11 @@ class Pipeline:
             Ruler.of(bundle, self._scorer.score), devices, lan, AlertSettings(counters=counters)
         )
 
+    @property
+    def incomplete(self) -> int:
+        """Datagrams whose fragments never all came, or still wait for the others."""
+        return self._decoder.given_up + self._decoder.waiting
+
     def step(self, frames: Frames) -> Step:
         """Take a batch of frames; an empty one only moves the clock."""
         decoded = self._decoder.decode(frames)

@@ -115,6 +115,8 @@ def print_summary(
         click.echo(f"not IP, or not understood: {others}")
     if counts.malformed:
         click.echo(f"malformed: {counts.malformed:,}")
+    if pipeline.incomplete:
+        click.echo(f"datagrams of which fragments are missing: {pipeline.incomplete:,}")
     if found:
         click.echo()
         print_alerts([incident.as_json() for incident in found], time.time())

@@ -139,7 +139,7 @@ def _groups(frame: Any, ts: F64 | None, writer: Writer, name: str) -> Array | in
     days = (ts // 86_400).astype(np.int64).tolist()
     hosts = texts(frame[source]) if source else [""] * len(days)
     known: dict[tuple[int, str], int] = {}
-    for day, host in set(zip(days, hosts, strict=True)):
+    for day, host in dict.fromkeys(zip(days, hosts, strict=True)):
         words = datetime.fromtimestamp(day * 86_400, timezone.utc).strftime("%Y-%m-%d")
         known[day, host] = writer.group(f"{words}/{host}" if host else words)
     return np.array([known[key] for key in zip(days, hosts, strict=True)], dtype=np.int32)

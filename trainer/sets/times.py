@@ -59,7 +59,8 @@ def seconds(column: Any, writer: Writer, *, twelve: bool = False) -> F64:
 def _without_gaps(values: F64, writer: Writer) -> F64:
     missing = ~np.isfinite(values)
     writer.count("times unreadable", np.count_nonzero(missing))
-    if not missing.any():
-        return values
-    at = np.maximum.accumulate(np.where(missing, 0, np.arange(len(values))))
-    return np.nan_to_num(values[at], posinf=0.0, neginf=0.0)
+    values = np.concatenate([[writer.clock], np.where(missing, 0.0, values)])
+    at = np.where(np.concatenate([[False], missing]), 0, np.arange(len(values)))
+    filled: F64 = values[np.maximum.accumulate(at)]
+    writer.clock = float(filled[-1])
+    return filled[1:]

@@ -48,6 +48,8 @@ class Writer:
         self.counts: dict[str, int] = {}
         self.seen = 0
         """Rows so far: the time of rows that have none."""
+        self.clock = 0.0
+        """The last time that was read, seconds."""
 
     def count(self, what: str, number: int | np.integer[Any]) -> None:
         """Add to a count; what never happened is not named."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from guardian import datagrams, service
+from guardian import datagrams, quic, service
 from guardian.addresses import Lan
 from guardian.capture import read_frames
 from guardian.conns import EVICT_EVERY, ConnTable
@@ -30,6 +30,7 @@ from guardian.simulate import home, simulate
 from guardian.tables import CONN_STATES, I64, Conns, Decoded, Frames, Packets
 from guardian.tunnels import IP_TUNNEL
 from tests.conftest import ROOT
+from tests.quicpackets import sealed
 
 CAPACITIES = (256, 256, MAX_CONNS)
 """Connections that a fuzzed table keeps: mostly few, so that it evicts."""
@@ -244,6 +245,7 @@ def check_table(table: ConnTable) -> None:
     assert len(store.holes) <= table.live
     for sides in store.holes.values():
         assert all(len(pieces) <= MAX_HOLES for pieces in sides)
+    assert len(store.hellos) <= quic.MAX_WAITING
 
 
 def check_whole(records: Conns, slices: Conns, packets: int, evicted: int) -> None:
@@ -273,6 +275,18 @@ def sniff(rng: random.Random, found: Decoded) -> None:
             memory, name, host = service.sniff(memory, asking, proto, port, payload, name, host)
         found_one, named = datagrams.datagram(rng.choice((port, int(p.dport[i]))), asking, payload)
         assert all(33 <= b < 127 for b in name + host + found_one + named)
+        if rng.random() < 0.02:
+            hello(rng, payload)
+
+
+def hello(rng: random.Random, payload: bytes) -> None:
+    """Give bytes to the search for QUIC's server name: under a right seal, and as a packet."""
+    frames = payload[:1_100] if rng.random() < 0.5 else b"\x06\x00\x44\x00" + payload[:1_100]
+    version = rng.choice((1, 0x6B3343CF, 0xFF00001D))
+    hellos = quic.Hellos()
+    for datagram in (sealed(frames, version), payload, mutate(rng, sealed(frames), payload)):
+        name, _ = hellos.look((b"", b"", 1, 443), 0, datagram)
+        assert len(name) <= quic.MAX_HELLO
 
 
 def run_round(rng: random.Random, samples: list[tuple[int, Sample]], n: int, count: Count) -> None:

@@ -19,7 +19,7 @@ from trainer.metrics import auc
 from trainer.quantize import to_tflite
 from trainer.zoo.config import Config
 from trainer.zoo.family import Family, Shape
-from trainer.zoo.runner import Runner
+from trainer.zoo.runner import SECONDS, Runner
 
 FORMS = ("float32", "dynamic", "int8")
 BATCHES = (1, 64)
@@ -103,12 +103,14 @@ def export(
     length: I32 | None = None,
     forms: tuple[str, ...] = FORMS,
     other: Path | None = None,
+    seconds: float = SECONDS,
     echo: Echo = print,
 ) -> Exported:
     """Return the forms of a fitted network, compared with Keras on held-out sequences.
 
     x is float32[n, T, F] as the network sees it, label int[n] (0 benign); `other` is the Python
-    of a venv with the other runtime. Raises BundleError where a runtime does not run a form.
+    of a venv with the other runtime, `seconds` how long each timing lasts. Raises BundleError
+    where a runtime does not run a form.
     """
     index = np.linspace(0, len(x) - 1, min(len(x), ANSWERS)).astype(np.int64)
     x = x[index]
@@ -122,9 +124,9 @@ def export(
     for form in forms:
         models = [fitted.tflite(form, batch) for batch in BATCHES]
         files[form] = models[-1]
-        found = {"here": _here(models, x)}
+        found = {"here": _here(models, x, seconds)}
         if other is not None:
-            found["other"] = _there(models, x, other)
+            found["other"] = _there(models, x, other, seconds)
         by_runtime = {ran.runtime: ran for ran in found.values()}
         worth = score(found["here"].answers)
         report = Report(
@@ -209,13 +211,13 @@ class _Ran:
     microseconds: dict[str, float]
 
 
-def _here(models: list[bytes], x: F32) -> _Ran:
+def _here(models: list[bytes], x: F32, seconds: float) -> _Ran:
     runners = [Runner(content) for content in models]
-    times = {str(r.batch): r.microseconds(x) for r in runners}
+    times = {str(r.batch): r.microseconds(x, seconds) for r in runners}
     return _Ran(runners[-1].runtime, runners[-1](x), times)
 
 
-def _there(models: list[bytes], x: F32, python: Path) -> _Ran:
+def _there(models: list[bytes], x: F32, python: Path, seconds: float) -> _Ran:
     """Run the models in another Python."""
     with tempfile.TemporaryDirectory() as folder:
         given, out = Path(folder) / "in.npz", Path(folder) / "out.npz"
@@ -224,7 +226,7 @@ def _there(models: list[bytes], x: F32, python: Path) -> _Ran:
         }
         np.savez(given, x=x, **contents)
         clean = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-        words = [str(python), "-m", "trainer.zoo.runner", str(given), str(out)]
+        words = [str(python), "-m", "trainer.zoo.runner", str(given), str(out), str(seconds)]
         done = subprocess.run(
             words, capture_output=True, text=True, check=False, cwd=_ROOT, env=clean
         )

@@ -1,7 +1,8 @@
 """Runs an exported model with whatever runtime this Python has; needs numpy and the runtime.
 
-`python -m trainer.zoo.runner IN.npz OUT.npz`, also in the venv of the other runtime: models as
-bytes (model_0, model_1, ...) and x in; answers (y_0, ...), microseconds a sequence, names out.
+`python -m trainer.zoo.runner IN.npz OUT.npz SECONDS`, also in the venv of the other runtime:
+models as bytes (model_0, model_1, ...) and x in; answers (y_0, ...), microseconds of a sequence
+(us_0, ..., each measured for so many seconds) and names out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from guardian.scoring import runtime
 from guardian.tables import F32
 
 SECONDS = 0.2
-"""How long one timing lasts at least."""
+"""How long one timing lasts."""
 
 
 class Runner:
@@ -51,19 +52,21 @@ class Runner:
             parts.append(self._interpreter.get_tensor(self._out)[: len(rows)])
         return np.concatenate(parts)
 
-    def microseconds(self, x: F32) -> float:
+    def microseconds(self, x: F32, seconds: float = SECONDS) -> float:
         """Return the time of a sequence: the best of several full batches."""
         rows = x[np.arange(self.batch) % len(x)]
         self(rows)
-        best, until = np.inf, time.perf_counter() + SECONDS
-        while time.perf_counter() < until:
+        best, now = np.inf, time.perf_counter()
+        until = now + seconds
+        while best == np.inf or now < until:
             begun = time.perf_counter()
             self(rows)
-            best = min(best, time.perf_counter() - begun)
+            now = time.perf_counter()
+            best = min(best, now - begun)
         return round(best / self.batch * 1e6, 2)
 
 
-def run_file(given: Path, out: Path) -> None:
+def run_file(given: Path, out: Path, seconds: float = SECONDS) -> None:
     """Write what the models of a file answer to its sequences."""
     found: dict[str, object] = {"numpy": np.__version__}
     with np.load(given) as file:
@@ -71,10 +74,10 @@ def run_file(given: Path, out: Path) -> None:
         for k in range(sum(name.startswith("model_") for name in file.files)):
             runner = Runner(file[f"model_{k}"].tobytes())
             found[f"y_{k}"] = runner(x)
-            found[f"us_{k}"] = runner.microseconds(x)
+            found[f"us_{k}"] = runner.microseconds(x, seconds)
             found["runtime"] = runner.runtime
     np.savez(out, **found)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
-    run_file(Path(sys.argv[1]), Path(sys.argv[2]))
+    run_file(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))

@@ -194,18 +194,18 @@ class _Run:
     ) -> float:
         """Train on rows that are in memory, in calls of about CALL_SECONDS; return the sum."""
         index, counts = plan(order, self._batch)
-        first, total = 0, 0.0
+        first, losses = 0, list[float]()
         while first < len(index):
             last = min(len(index), first + max(1, round(self._steps)))
             begun = time.monotonic()
-            total += self._train(data, index, counts, first, last, epoch, past)
+            losses += self._train(data, index, counts, first, last, epoch, past).tolist()
             spent = time.monotonic() - begun
             # The first call compiles, which says nothing about the next.
             wished = (last - first) * CALL_SECONDS / max(spent, 1e-4)
             self._steps = min(max(wished, self._steps / 4), self._steps * 8)
             first = last
             bar.within(epoch, done + share * first / len(index))
-        return total
+        return math.fsum(losses)
 
 
 def _judge(history: History, how: Fit) -> bool:

@@ -12,9 +12,9 @@ from guardian.tables import F32, I32
 from trainer.fitting.augment import augmented
 from trainer.fitting.how import Augment, Rows
 
-Train = Callable[..., float]
-"""(tensors, index, counts, first step, last step, epoch, steps of it before) -> the sum of loss
-times rows over these steps."""
+Train = Callable[..., F32]
+"""(tensors, index, counts, first step, last step, epoch, steps of it before) -> float32: loss times
+rows of each of these steps."""
 
 
 def tensors(rows: Rows) -> tuple[Any, Any, Any]:
@@ -82,18 +82,21 @@ def trainer(
 
     @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
     def many(data: Any, index: Any, counts: Any, first: Any, last: Any, when: Any) -> Any:
-        def body(k: Any, total: Any) -> Any:
-            mixed = when + tf.stack([0, k])
-            return k + 1, total + one(data, index[k], counts[k], mixed)
+        def body(k: Any, losses: Any) -> Any:
+            loss = one(data, index[k], counts[k], when + tf.stack([0, k]))
+            return k + 1, losses.write(k - first, loss)
 
-        return tf.while_loop(lambda k, _: k < last, body, (first, tf.constant(0.0)))[1]
+        # Each by itself: a sum here would be rounded by how many steps a call happens to have.
+        losses = tf.TensorArray(tf.float32, size=last - first, element_shape=())
+        return tf.while_loop(lambda k, _: k < last, body, (first, losses))[1].stack()
 
     def train(
         data: Any, index: I32, counts: F32, first: int, last: int, epoch: int, past: int = 0
-    ) -> float:
+    ) -> F32:
         when = tf.constant([(epoch * 1_000_003 + seed) % 2**31, past], tf.int32)
         arguments = (tf.constant(index), tf.constant(counts), tf.constant(first), tf.constant(last))
-        return float(many(data, *arguments, when))
+        losses: F32 = many(data, *arguments, when).numpy()
+        return losses
 
     return train
 

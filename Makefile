@@ -9,7 +9,7 @@ TFLITE := .venv-tflite
 PEER := .venv-peer
 PIP := -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test quick lint bundle evaluate bench bench-engine peer wheel clean base dev tflite tools
+.PHONY: help demo test quick lint bundle evaluate bench bench-engine bench-live peer wheel clean base dev tflite tools
 
 help:
 	@echo "make demo      simulate a home with one infected device and watch it being found"
@@ -20,6 +20,7 @@ help:
 	@echo "make evaluate  the table by capture for the README"
 	@echo "make bench     what a stage costs, and the engine beside nfstream, argus and nfpcapd"
 	@echo "               (these two where installed: argus-server, argus-client, nfdump)"
+	@echo "make bench-live  where drops begin on a live interface (root)"
 	@echo "make wheel     build the wheel"
 
 # The base install is what a gateway gets: no tensorflow, no pandas.
@@ -83,6 +84,10 @@ bench: dev base peer
 	$(DEV)/bin/python -m tests.bench
 	$(DEV)/bin/python -m tests.bench_engine
 	$(DEV)/bin/python -m tests.fuzz --packets 1000000
+
+# Where drops begin on a live interface, beside tcpdump and argus; root, four minutes.
+bench-live: dev
+	$(DEV)/bin/python -m tests.bench_live
 
 bench-engine: dev peer
 	$(DEV)/bin/python -m tests.bench_engine $(PARTS)

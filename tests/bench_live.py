@@ -31,7 +31,7 @@ RATES = (25_000, 50_000, 100_000, 150_000, 200_000, 300_000, 400_000, 0)
 """Packets a second; 0 is as fast as the sender goes."""
 PACKETS = 400_000
 """Of the capture; it is played in a loop."""
-RING_MIB, SNAPLEN = 8, 2_048
+SNAPLEN = 2_048
 NICE = -15
 """Reader and sender go before what else this machine does."""
 BEGIN = 0.0001
@@ -70,8 +70,8 @@ class Reader:
 
     name = ""
 
-    def __init__(self, host: Host, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, host: Host, folder: Path, ring_mib: int) -> None:
+        self.folder, self.ring_mib = folder, ring_mib
         self.log = folder / "log"
         with self.log.open("w", encoding="utf-8") as file:
             self.process: subprocess.Popen[Any] = host.start(
@@ -124,7 +124,7 @@ class Daemon(Reader):
     def environ(self) -> dict[str, str]:
         return {
             "GUARDIAN_STORE_PATH": str(self.folder / "guardian.db"),
-            "GUARDIAN_CAPTURE_RING_MIB": str(RING_MIB),
+            "GUARDIAN_CAPTURE_RING_MIB": str(self.ring_mib),
             "GUARDIAN_CAPTURE_SNAPLEN": str(SNAPLEN),
         }
 
@@ -142,7 +142,8 @@ class RingAlone(Reader):
     name = "guardian ring + decode"
 
     def words(self) -> list[str]:
-        return [sys.executable, "-m", "tests.bench_live", "--read"]
+        return [sys.executable, "-m", "tests.bench_live", "--read",
+                "--ring", str(self.ring_mib)]  # fmt: skip
 
     def counts(self, log: str) -> tuple[int, int | None]:
         return number(r"([\d,]+) seen", log), number(r"([\d,]+) dropped", log)
@@ -155,7 +156,7 @@ class Tcpdump(Reader):
 
     def words(self) -> list[str]:
         return ["tcpdump", "-i", "right", "-n", "-p", "-w", "/dev/null", "-s", str(SNAPLEN),
-                "-B", str(RING_MIB << 10), "-Z", "root"]  # fmt: skip
+                "-B", str(self.ring_mib << 10), "-Z", "root"]  # fmt: skip
 
     def counts(self, log: str) -> tuple[int, int | None]:
         seen = number(r"(\d+) packets captured", log)
@@ -169,7 +170,7 @@ class Argus(Reader):
 
     def words(self) -> list[str]:
         conf = self.folder / "argus.conf"
-        conf.write_text(f"ARGUS_PCAP_BUF_SIZE={RING_MIB}M\n", encoding="ascii")
+        conf.write_text(f"ARGUS_PCAP_BUF_SIZE={self.ring_mib}M\n", encoding="ascii")
         return ["argus", "-X", "-F", str(conf), "-i", "right", "-p", "-s", str(SNAPLEN),
                 "-w", str(self.folder / "argus.out")]  # fmt: skip
 
@@ -191,7 +192,7 @@ def number(pattern: str, text: str) -> int:
     return int(found[-1].replace(",", "")) if found else 0
 
 
-def read() -> None:
+def read(ring_mib: int) -> None:
     """Take packets from the ring and decode them until told to stop."""
     from guardian.config import CaptureSettings  # noqa: PLC0415
     from guardian.decode import Decoder  # noqa: PLC0415
@@ -204,7 +205,7 @@ def read() -> None:
         stopping = True
 
     signal.signal(signal.SIGTERM, stop)
-    settings = CaptureSettings(interface=("right",), ring_mib=RING_MIB, snaplen=SNAPLEN)
+    settings = CaptureSettings(interface=("right",), ring_mib=ring_mib, snaplen=SNAPLEN)
     live, decoder, seen = LiveCapture(settings), Decoder(), 0
     print("listening on right", flush=True)
     while not stopping:
@@ -234,7 +235,13 @@ def arrived(host: Host) -> int:
     return int(host.run("cat", "/sys/class/net/right/statistics/rx_packets"))
 
 
-def measure(kind: Callable[[Host, Path], Reader], capture: Path, rate: int, seconds: float) -> Run:
+def measure(
+    kind: Callable[[Host, Path, int], Reader],
+    capture: Path,
+    rate: int,
+    seconds: float,
+    ring_mib: int,
+) -> Run:
     with cable() as (a, b), tempfile.TemporaryDirectory() as folder:
         sender = a.start(
             "taskset", "-c", "1", sys.executable, "-m", "tests.wire_sender", "left",
@@ -244,7 +251,7 @@ def measure(kind: Callable[[Host, Path], Reader], capture: Path, rate: int, seco
         first(sender)
         assert sender.stdout is not None
         assert sender.stdout.readline() == "ready\n"
-        reader = kind(b, Path(folder))
+        reader = kind(b, Path(folder), ring_mib)
         time.sleep(SETTLE_S)
         before, there, moment = reader.cpu_s(), arrived(b), time.monotonic()
         said, _ = sender.communicate("go\n", timeout=seconds + 60)
@@ -290,11 +297,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--read", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, default=4.0, help="at each rate")
+    parser.add_argument("--ring", type=int, default=8, help="MiB of each reader's ring")
     parser.add_argument("--rates", default=",".join(map(str, RATES)))
     parser.add_argument("--only", default="", help="readers, by comma: the first word of each")
     given = parser.parse_args()
     if given.read:
-        read()
+        read(given.ring)
         return
     if os.geteuid() != 0:
         raise SystemExit("bench_live makes network namespaces: run it as root")
@@ -312,7 +320,7 @@ def main() -> None:
         print(f"{len(plan):,} packets, {size / len(plan):.0f} bytes each\n")
         for rate in rates:
             for kind in chosen:
-                run = measure(kind, capture, rate, given.seconds)
+                run = measure(kind, capture, rate, given.seconds, given.ring)
                 runs[kind.name].append(run)
                 print(f"  {rate} {kind.name}: {run}", file=sys.stderr, flush=True)
     print("\n".join(rows(runs, rates)))

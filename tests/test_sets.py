@@ -20,7 +20,7 @@ from guardian.config import Settings
 from guardian.errors import InputError
 from guardian.featurelist import NAMES
 from guardian.replay import replay
-from guardian.simulate import SCENARIOS, simulate
+from guardian.simulate import SCENARIOS, labels_path, simulate
 from guardian.store import Store
 from tests.conftest import ROOT
 from trainer.labels import CLASSES
@@ -514,6 +514,19 @@ def test_captures_have_the_gateways_features_and_their_labels(home: tuple[Path, 
                for g in range(len(prepared.groups)))  # fmt: skip
     unlabelled = prepare("pcap", [home[0]], cache=None, limit=50)
     assert len(unlabelled) == 50
+
+
+def test_a_change_of_the_labels_beside_a_capture_makes_the_set_anew(
+    home: tuple[Path, Path], tmp_path: Path
+) -> None:
+    pcap = tmp_path / "home.pcap"
+    pcap.write_bytes(home[0].read_bytes())
+    without = prepare("pcap", [pcap], cache=tmp_path / "cache")
+    assert (without.label == -1).all()
+    labels_path(pcap).write_bytes(labels_path(home[0]).read_bytes())
+    with_labels = prepare("pcap", [pcap], cache=tmp_path / "cache")
+    assert (with_labels.label > 0).any()
+    assert with_labels.digest != without.digest
 
 
 @pytest.mark.parametrize(

@@ -417,14 +417,21 @@ def test_hai_in_its_layouts(tmp_path: Path, label: str, stamp: str, sep: str) ->
 def test_hai_with_labels_in_another_file(tmp_path: Path) -> None:
     hai(tmp_path / "hai-train1.csv", "", "timestamp", ",", [0] * 8)
     hai(tmp_path / "hai-test1.csv", "", "timestamp", ",", [0] * 8)
-    labels = [[f"2019-09-11 20:00:{k:02d}", int(k > 5)] for k in range(8)]
+    labels: list[list[object]] = [[f"2019-09-11 20:00:{k:02d}", int(k > 5)] for k in range(8)]
     aside = table(tmp_path / "label-test1.csv", ["timestamp", "label"], labels)
     prepared = prepare("hai", [tmp_path], cache=None)
     assert classes(prepared) == {"benign": 14, "attack": 2}
     assert prepared.counts["rows read"] == 16
+    labels[0][1] = ""  # nobody says what it is
+    labels[1][1] = 1
+    table(aside, ["timestamp", "label"], labels)
+    cache = tmp_path.parent / f"{tmp_path.name}-cache"
+    changed = prepare("hai", [tmp_path], cache=cache)
+    assert classes(changed) == {"benign": 12, "attack": 3}
+    assert changed.counts["dropped: label missing"] == 1
     table(aside, ["timestamp", "label"], labels[:5])
     with pytest.raises(InputError, match="fewer rows"):
-        prepare("hai", [tmp_path], cache=None)
+        prepare("hai", [tmp_path], cache=cache)
 
 
 @pytest.mark.parametrize("wide", [False, True])

@@ -51,8 +51,7 @@ _ATTACKS = {
 }  # fmt: skip
 
 LABELS = {"benign": "benign"} | {text: name for name, texts_ in _ATTACKS.items() for text in texts_}
-LABELS |= {f"{text} - attempted": DROP for texts_ in _ATTACKS.values() for text in texts_}
-LABELS |= {"label": DROP, "": DROP, "web attack - sql": "web"}
+LABELS |= {"label": DROP, "web attack - sql": "web"}
 
 MAPPING = Mapping(
     version=1,
@@ -60,6 +59,7 @@ MAPPING = Mapping(
     classes=("benign", *_ATTACKS),
     labels=LABELS,
     label_columns=("Label",),
+    unsaid=(" - attempted",),
     dropped=DROPPED,
     order="Timestamp where the file has one; seconds at best, and in CICIDS2017 minutes on a clock"
     " of twelve hours",

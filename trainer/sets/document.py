@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from guardian.featurelist import NAMES
 from trainer.sets.mapping import DROP, Feature
 from trainer.sets.prepared import Prepared
 from trainer.sets.reader import Reader
@@ -43,14 +44,19 @@ def _section(reader: Reader) -> str:
         *(f"- {note}" for note in m.notes),
         "",
     ]
-    if m.features:
-        lines += ["| feature | from | unit | as |", "|---|---|---|---|"]
-        lines += [_feature(feature) for feature in m.features]
-        lines.append("")
+    same = next(r for r in READERS.values() if r.mapping.features == m.features)
+    if tuple(f.name for f in m.features) == NAMES:
+        lines += [f"The {len(NAMES)} features are those of [features.md](features.md).", ""]
+    elif same is not reader:
+        lines += [f"The {len(m.features)} features are those of [{same.name}](#{same.name}).", ""]
+    elif m.features:
+        lines += ["| feature | from | unit | as |", "|---|---|---|---|", *_features(m.features), ""]
     lines += ["| class | labels |", "|---|---|"]
     lines += [f"| {name} | {_labels(m.labels, name)} |" for name in m.classes]
-    if dropped := _labels(m.labels, DROP):
-        lines.append(f"| (dropped) | {dropped} |")
+    endings = [f"all that end in {_code(end)}" for end in m.unsaid]
+    if dropped := ", ".join(filter(None, [_labels(m.labels, DROP), *endings])):
+        left = "dropped" if m.twice == "drop" else "unlabelled"
+        lines.append(f"| ({left}) | {dropped} |")
     lines.append("")
     if m.dropped:
         lines += ["| no feature | why |", "|---|---|"]
@@ -63,19 +69,32 @@ def _cited(reader: Reader) -> str:
     return f" Cite {reader.source}." if reader.source else ""
 
 
-def _feature(feature: Feature) -> str:
-    if feature.form == "is":
-        form = f"1 where {_any(feature.values)}"
-    else:
-        form = "signed log1p" if feature.form == "log" else "as it is"
-        if np.isfinite(feature.high):
-            form += f", cut at {feature.high:,.0f}"
-    names = " or ".join(_code(c) for c in feature.columns)
-    return f"| {_code(feature.name)} | {names} | {feature.unit} | {form} |"
+def _features(features: tuple[Feature, ...]) -> list[str]:
+    """Return the lines of a table; features that a column's values or the unit alone tell apart
+    share one.
+    """
+    alike: dict[tuple[str, ...], list[Feature]] = {}
+    for f in features:
+        same = (f.unit, f.form, str(f.high)) if f.columns == (f.name,) else (f.name,)
+        alike.setdefault(("is", f.columns[0]) if f.form == "is" else same, []).append(f)
+    return [_line(found) for found in alike.values()]
 
 
-def _any(values: tuple[str, ...]) -> str:
-    return " or ".join(_code(value) for value in values)
+def _line(found: list[Feature]) -> str:
+    first = found[0]
+    source = " or ".join(_code(c) for c in first.columns)
+    names = ", ".join(_code(f.name) for f in found)
+    form = "signed log1p" if first.form == "log" else "as it is"
+    if np.isfinite(first.high):
+        form += f", cut at {first.high:,.0f}"
+    if first.form == "is":
+        source = _code(first.columns[0])
+        form = "1 where it is " + ", ".join(_code(f.values[0]) for f in found)
+        if len(found) > 1:
+            names = f"`{first.name.rpartition('_')[0]}_*`"
+    elif len(found) > 1 or first.columns == (first.name,):
+        source = "the same name"
+    return f"| {names} | {source} | {first.unit} | {form} |"
 
 
 def _labels(labels: dict[str, str], name: str) -> str:

@@ -215,5 +215,11 @@ def _conns(rows: list[sqlite3.Row]) -> Conns:
 
 
 READER = Reader(
-    "guardian-db", "The daemon's database", MAPPING, _read, _sniff
-)  # fmt: skip
+    "guardian-db",
+    "The daemon's database",
+    MAPPING,
+    _read,
+    _sniff,
+    # What the daemon wrote of late is in its WAL alone.
+    beside=lambda path: [path.with_name(f"{path.name}-wal")],
+)

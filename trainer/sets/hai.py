@@ -41,7 +41,6 @@ MAPPING = Mapping(
     classes=("benign", "attack"),
     labels={
         "0": "benign", "1": "attack", "normal": "benign", "attack": "attack", "a ttack": "attack",
-        "": "benign",
     },
     label_columns=("attack", "Normal/Attack", "label"),
     dropped={
@@ -125,16 +124,22 @@ def _add(part: Any, sensors: list[str], path: Path, group: int, writer: Writer) 
     else:
         ts = seconds(part[stamp], writer)
     writer.seen += count
-    words = [t.removesuffix(".0") for t in texts(part[said])] if said else [""] * count
+    words = [t.removesuffix(".0") for t in texts(part[said])] if said else ["normal"] * count
     label, keep = labels_of(MAPPING, words, path.name, writer)
     x = np.stack([numbers(part[c], writer) for c in sensors], axis=1)
     writer.add(x[keep], label[keep], group, ts[keep], MAPPING.fill)
 
 
+def _beside(path: Path) -> list[Path]:
+    """Return where the labels of a file without an attack column would be."""
+    name = re.sub(r"^(hai|haiend)-test", "label-test", path.name)
+    return [path.with_name(name)] if name != path.name else []
+
+
 def _table(table: Table, limit: int | None, writer: Writer) -> Iterator[Any]:
     """Yield the frames of a table; where its labels lie in another file, with these."""
-    beside = table.path.with_name(re.sub(r"^(hai|haiend)-test", "label-test", table.path.name))
-    if beside == table.path or not beside.exists():
+    beside = next((path for path in _beside(table.path) if path.exists()), None)
+    if beside is None:
         for frame in pieces(table, limit, writer):
             yield frame.set_axis(list(table.titles), axis=1)
         return
@@ -203,5 +208,11 @@ def _cut(arrays: dict[str, Array], limit: int | None) -> Iterator[dict[str, Any]
 
 
 READER = Reader(
-    "hai", "HAI and other process data", MAPPING, _read, _sniff, "Shin, Lee, Yun, Kim 2020"
+    "hai",
+    "HAI and other process data",
+    MAPPING,
+    _read,
+    _sniff,
+    "Shin, Lee, Yun, Kim 2020",
+    beside=_beside,
 )

@@ -42,6 +42,8 @@ class Mapping:
     classes: tuple[str, ...]
     labels: dict[str, str]
     """Text in lower case to class, or to DROP."""
+    unsaid: tuple[str, ...] = ()
+    """Labels that end so are dropped."""
     label_columns: tuple[str, ...] = ()
     """The first that a file has is used."""
     dropped: dict[str, str] = field(default_factory=dict)
@@ -62,6 +64,8 @@ class Mapping:
     def class_of(self, text: str, where: str) -> str:
         """Return the class of a label. Raises InputError for one that stands nowhere."""
         key = label_key(text)
+        if key.endswith(self.unsaid):
+            return DROP
         if key not in self.labels:
             raise InputError(
                 f"{where}: the label {text!r} has no class: give it one in the reader's LABELS"

@@ -15,6 +15,7 @@ import numpy as np
 
 from guardian import capture
 from guardian.errors import InputError
+from guardian.simulate import labels_path
 from trainer.sets.gateway import add_stream, mapping
 from trainer.sets.known import source_of
 from trainer.sets.mapping import Mapping
@@ -27,7 +28,7 @@ MAPPING: Mapping = mapping(
     groups="capture and device",
     notes=(
         "Checksums are not judged, since captures of a sending host have wrong ones.",
-        "The features are those of docs/features.md; bundles run on the gateway with them.",
+        "A model of these features can be part of a bundle and run on the gateway.",
     ),
 )
 
@@ -54,5 +55,10 @@ def _read(paths: Sequence[Path], writer: Writer, limit: int | None, echo: Echo) 
 
 
 READER = Reader(
-    "pcap", "Captures through the gateway's own pipeline", MAPPING, _read, _sniff
+    "pcap",
+    "Captures through the gateway's own pipeline",
+    MAPPING,
+    _read,
+    _sniff,
+    beside=lambda path: [labels_path(path)],
 )  # fmt: skip

@@ -52,7 +52,10 @@ class Prepared:
         return len(self.label)
 
     def take(self, rows: Array | slice) -> Prepared:
-        """Return some rows; x is then in memory where `rows` is an index or a mask."""
+        """Return some rows; x is then in memory where `rows` is an index or a mask.
+
+        Rows that were apart become neighbours: for sequences give `rows` to windows() instead.
+        """
         return replace(
             self,
             x=self.x[rows],

@@ -12,6 +12,10 @@ from trainer.sets.writer import Nature, Writer
 Echo = Callable[[str], None]
 
 
+def no_files(_path: Path) -> list[Path]:
+    return []
+
+
 @dataclass(frozen=True)
 class Reader:
     """A kind of file: how it is told from others, what it maps to, and how it is read."""
@@ -26,6 +30,8 @@ class Reader:
     """Whether a file is of this kind, by its content (and name where the content does not say)."""
     source: str = ""
     """Whom to cite."""
+    beside: Callable[[Path], list[Path]] = no_files
+    """Files that are read with a file, such as its labels; a change of one makes the set anew."""
 
 
 def group_of(path: Path) -> str:

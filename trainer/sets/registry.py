@@ -73,9 +73,10 @@ def prepare(
         entry, files = None, _files(reader, paths)
     if limit is not None and limit < 1:
         raise InputError(f"a limit of {limit} rows leaves none: give 1 or more")
-    shas = digests(files, cache)
+    read = [path for file in files for path in (file, *reader.beside(file)) if path.exists()]
+    shas = digests(read, cache)
     told = [reader.name, reader.mapping.digest(), str(limit), repr(entry)]
-    told += [f"{path.name} {sha}" for path, sha in zip(files, shas, strict=True)]
+    told += [f"{path.name} {sha}" for path, sha in zip(read, shas, strict=True)]
     digest = hashlib.sha256("\n".join(told).encode()).hexdigest()
 
     def make(folder: Path) -> None:

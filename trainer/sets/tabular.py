@@ -225,7 +225,8 @@ def labels_of(
     mapping: Mapping, texts_: Sequence[str], where: str, writer: Writer
 ) -> tuple[Array, Array]:
     """Return int16[b] of classes and bool[b] of rows to keep; those dropped are counted by text."""
-    codes = {text: mapping.class_of(text, where) for text in set(texts_)}
+    codes = {text: mapping.class_of(text, where) for text in set(texts_) if text.strip()}
+    codes |= dict.fromkeys((t for t in set(texts_) if not t.strip()), DROP)
     number = {name: k for k, name in enumerate(mapping.classes)} | {DROP: -2, "": -1}
     label = np.array([number[codes[text]] for text in texts_], dtype=np.int16)
     for text, name in codes.items():

@@ -48,7 +48,7 @@ MAPPING = Mapping(
         *(one_of(f"proto_{name}", "proto", name) for name in _PROTOS),
         *(one_of(f"state_{name}", "conn_state", name.lower()) for name in CONN_STATES),
         *(one_of(f"service_{name}", "service", name) for name in _SERVICES),
-        *(one_of(f"history_{c}", "history", f"has {c}") for c in _LETTERS),
+        *(one_of(f"history_{c}", "history", f"with {c}") for c in _LETTERS),
         Feature("outbound", ("local_orig",), "flag"),
         Feature("inside", ("local_orig", "local_resp"), "flag"),
         Feature("gap", ("ts",), "seconds since the host's previous connection", "log"),
@@ -70,8 +70,10 @@ MAPPING = Mapping(
     groups="capture and host of the home (the originator where it is local, else the responder)",
     twice="keep",
     notes=(
-        "Classes and labels are those of trainer/labels.py, which every bundle is trained with;"
-        " there, too, the connections of 42-1 that are wrongly labelled benign become c2.",
+        "Classes and labels are those of trainer/labels.py, which every bundle is trained with."
+        " There, too, wrong labels of known captures are put right: "
+        + "; ".join(f"{a}:{p} in {stem} is {name}" for (stem, a, p), name in RELABEL.items())
+        + ".",
         "Rows with the label Background, or without one, are kept unlabelled.",
         "Logs that are in the trainer's catalogue but carry no labels get those of the catalogue.",
     ),

@@ -31,13 +31,17 @@ _KERBEROS = re.compile(
 )
 _BIND = re.compile(rb"\x30.{1,12}?\x60.{1,8}?\x02\x01[\x02\x03]\x04", re.DOTALL)
 """The start of an LDAP bind request."""
+_DCE_BIND = re.compile(rb"\x05\x00[\x0b\x0e]\x03\x10\x00\x00\x00")
+"""The start of a DCE/RPC bind as everybody writes it: little endian, in one fragment."""
+_SMB_WRITES = (b"\x09\x00", b"\x0b\x00")
+"""Commands of SMB 2 that carry what is written to a pipe."""
 _FRAME_SIZE = {126: 2, 127: 8}
 """WebSocket: bytes of a length that does not fit into seven bits."""
 
 
 def followed(service: bytes) -> bool:
     """Return whether a service may turn into another one, or say how a user signs on."""
-    return service in _TO_TLS or service in TLS_UNASKED or service == b"smb"
+    return service in _TO_TLS or service in TLS_UNASKED or service in {b"smb", b"dce_rpc"}
 
 
 def asks_for_tls(service: bytes, payload: bytes) -> bool:
@@ -47,14 +51,22 @@ def asks_for_tls(service: bytes, payload: bytes) -> bool:
 
 
 def sign_on(service: bytes, payload: bytes) -> list[bytes]:
-    """Return what a payload of LDAP or SMB signs on with, in the order that Zeek confirms it."""
-    first = service.split(b",")
-    if b"ldap_tcp" in first:
+    """Return what a payload of LDAP, SMB or DCE/RPC signs on with, in the order that Zeek confirms
+    it, or calls inside of SMB."""
+    names = service.split(b",")
+    found = []
+    if b"ldap_tcp" in names:
         if not _BIND.match(payload):
             return []
-    elif b"smb" not in first or not _smb_may_sign_on(payload):
+    elif names[0] == b"dce_rpc":
+        if payload[:2] != b"\x05\x00" or payload[2:3] not in (b"\x0b", b"\x0e", b"\x10"):
+            return []
+    elif b"smb" not in names:
         return []
-    found = []
+    elif _smb_writes(payload):
+        return [b"dce_rpc"] if _DCE_BIND.search(payload) else []
+    elif not _smb_may_sign_on(payload):
+        return []
     if _KERBEROS.search(payload):
         found.append(b"krb")
     if _NTLM in payload:
@@ -62,6 +74,13 @@ def sign_on(service: bytes, payload: bytes) -> list[bytes]:
     if _SPNEGO in payload:
         found.append(b"gssapi")
     return found
+
+
+def _smb_writes(payload: bytes) -> bool:
+    """A message that may carry what is written to a pipe, of either version of SMB."""
+    if payload[4:8] == b"\xfeSMB":
+        return payload[16:18] in _SMB_WRITES
+    return payload[4:8] == b"\xffSMB" and payload[8:9] in (b"\x25", b"\x2f")
 
 
 def _smb_may_sign_on(payload: bytes) -> bool:

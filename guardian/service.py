@@ -27,15 +27,16 @@ MAX_LOOK = 2_048
 LIMIT = 2
 """Payloads of a side looked at while the service is not known."""
 
-PATIENCE = 7
-"""Payloads of a side looked at where more is to come than the first ones tell."""
+PATIENCE = 15
+"""Payloads of a side looked at where more is to come than the first ones tell: a session of SMB
+needs seven to sign on and ask for a service."""
 
-_COUNT = 7
-_SETTLED = 1 << 6
-_PATIENT = 1 << 7
-_CLAIM_SHIFT, _CLAIM_MASK = 8, 15
-_TLS_NEXT = 1 << 12
-_ENOUGH_ASKED, _ENOUGH_ANSWERED = PATIENCE, PATIENCE << 3
+_COUNT, _ANSWERS = 15, 4
+_SETTLED = 1 << 8
+_PATIENT = 1 << 9
+_CLAIM_SHIFT, _CLAIM_MASK = 10, 15
+_TLS_NEXT = 1 << 14
+_ENOUGH_ASKED, _ENOUGH_ANSWERED = PATIENCE, PATIENCE << _ANSWERS
 """Counts that end the looking at one side."""
 _TCP, _UDP = 6, 17
 _UPGRADED = re.compile(rb"HTTP/1\.1 101 .{0,1500}?\r\n[Uu]pgrade:[ \t]*websocket", re.DOTALL)
@@ -46,7 +47,7 @@ _SHOWN_AT_ONCE = {b"http", b"ssl"}
 
 def hungry(memory: Array, asking: Bool) -> Bool:
     """Return bool[n]: another payload of the side is wanted (asking: the originator's)."""
-    looked = np.where(asking, memory, memory >> 3) & _COUNT
+    looked = np.where(asking, memory, memory >> _ANSWERS) & _COUNT
     limit = np.where(memory & _PATIENT != 0, PATIENCE, LIMIT)
     wanted: Bool = (memory & _SETTLED == 0) & (looked < limit)
     return wanted
@@ -55,7 +56,7 @@ def hungry(memory: Array, asking: Bool) -> Bool:
 def hungry_one(memory: int, asking: bool) -> bool:
     """Return whether another payload of the side is wanted."""
     limit = PATIENCE if memory & _PATIENT else LIMIT
-    return not memory & _SETTLED and (memory if asking else memory >> 3) & _COUNT < limit
+    return not memory & _SETTLED and (memory if asking else memory >> _ANSWERS) & _COUNT < limit
 
 
 def settled(memory: int) -> int:
@@ -72,8 +73,8 @@ def sniff(
     """
     if not payload:
         return memory, service, host
-    memory += 1 if asking else 8
-    first = (memory if asking else memory >> 3) & _COUNT == 1
+    memory += 1 if asking else 1 << _ANSWERS
+    first = (memory if asking else memory >> _ANSWERS) & _COUNT == 1
     if proto == _UDP:
         return _datagram(memory, asking, port, payload, service, host)
     if proto != _TCP:
@@ -148,7 +149,7 @@ def _compare(
         memory |= _CLAIM[claimed] << _CLAIM_SHIFT
         if asking and claimed == b"ssh":
             memory |= _PATIENT | _ENOUGH_ASKED  # a server may say much before its version
-    elif not known and memory & _COUNT and memory >> 3 & _COUNT:
+    elif not known and memory & _COUNT and memory >> _ANSWERS & _COUNT:
         memory |= _SETTLED  # neither side began like anything known
     return memory, service, host
 

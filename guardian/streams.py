@@ -14,7 +14,7 @@ from guardian.datagrams import NONE, SIP, STUN_COOKIE, Found, dns, is_ldap, prin
 
 CLAIMS = (
     b"", b"ssh", b"ftp", b"smtp", b"irc", b"pop3", b"imap", b"greeting", b"xmpp", b"redis",
-    b"rfb", b"rdp", b"socks", b"postgresql", b"dnp3_tcp",
+    b"rfb", b"rdp", b"socks", b"postgresql", b"dnp3_tcp", b"http",
 )  # fmt: skip
 """What one side's payload may claim, waiting for the other side's; at most 16."""
 
@@ -23,6 +23,7 @@ LATE = {
     b"redis": re.compile(
         rb"\A(?:[+-][^\r\n]{0,1500}|:-?[0-9]{1,20}|[$*](?:-1|[0-9]{1,9}))\r\n", re.DOTALL
     ),
+    b"http": re.compile(rb"\A\s{0,8}<"),  # to a request without a version
     b"rdp": re.compile(rb"\A\x03\x00..[\x06-\xff]\xd0", re.DOTALL),
     b"socks": re.compile(rb"\A(?:\x00[\x5a-\x5d]|\x05(?:\x00|\x01[\x00-\x02]))"),
     b"postgresql": re.compile(rb"\A(?:[SN]\Z|[A-Za-z0-9]\x00\x00..)", re.DOTALL),
@@ -55,6 +56,9 @@ _POSTGRESQL = re.compile(
     rb"\x00\x00\x00\x08\x04\xd2\x16\x2f\Z|\x00\x00..\x00\x03\x00.{0,256}user\x00", re.DOTALL
 )
 _DNP3 = re.compile(rb"\x05\x64[\x05-\xff]")
+_HTTP_09 = re.compile(rb"GET /[^ \r\n]{0,1500}\r?\n")
+_HTTP_PORTS = frozenset((80, 81, 631, 1080, 3128, 8000, 8080, 8888))
+"""Zeek's."""
 _TABLE_LAMP = re.compile(rb'\{"id":\s?[0-9]{1,10},\s?"(?:method|result)":')
 
 
@@ -96,6 +100,8 @@ def _asked(port: int, payload: bytes) -> bytes:  # noqa: PLR0911
         return b"socks"
     if _POSTGRESQL.match(payload):
         return b"postgresql"
+    if port in _HTTP_PORTS and _HTTP_09.match(payload):
+        return b"http"
     return b"imap" if _IMAP.match(payload) else b""
 
 

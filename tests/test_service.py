@@ -58,6 +58,9 @@ NTLM = b"NTLMSSP\x00\x01\x00\x00\x00"
 SPNEGO = b"\x60\x50\x06\x06\x2b\x06\x01\x05\x05\x02\xa0\x40"
 KERBEROS = b"\x60\x40\x06\x09\x2a\x86\x48\x86\xf7\x12\x01\x02\x02\x01\x00\x6e\x20"
 SMB_SETUP = b"\x00\x00\x00\x90\xfeSMB\x40\x00" + b"\x00" * 6 + b"\x01\x00" + b"\x00" * 70
+DCE_BIND = b"\x05\x00\x0b\x03\x10\x00\x00\x00\x74\x00\x00\x00"
+SMB_OTHER = b"\x00\x00\x00\x90\xfeSMB\x40\x00" + b"\x00" * 6 + b"\x05\x00" + b"\x00" * 70
+SMB_WRITE = SMB_OTHER[:16] + b"\x09\x00" + b"\x00" * 90 + DCE_BIND
 SMB_NEGOTIATE = b"\x00\x00\x00\x40\xfeSMB\x40\x00" + b"\x00" * 90
 STREAM = b"<?xml version='1.0'?><stream:stream xmlns='jabber:client'>"
 RDP_ASK = b"\x03\x00\x00\x13\x0e\xe0\x00\x00\x00\x00\x00\x01\x00\x08\x00\x03\x00\x00\x00"
@@ -145,6 +148,12 @@ QUERY = (
         (TCP, 389, [(ASK, SEARCH + NTLM)], b"ldap_tcp", b""),
         (TCP, 445, [(ASK, SMB_NEGOTIATE), (ANSWER, SMB_NEGOTIATE + SPNEGO),
                     (ASK, SMB_SETUP + NTLM)], b"smb,gssapi,ntlm", b""),
+        (TCP, 445, [(ASK, SMB_NEGOTIATE), (ANSWER, SMB_NEGOTIATE), (ASK, SMB_SETUP + SPNEGO + NTLM),
+                    *[(ASK, SMB_OTHER)] * 6, (ASK, SMB_WRITE)], b"smb,ntlm,gssapi,dce_rpc", b""),
+        (TCP, 135, [(ASK, DCE_BIND + NTLM)], b"ntlm,dce_rpc", b""),
+        (TCP, 135, [(ASK, DCE_BIND), (ASK, b"\x05\x00\x10\x03" + NTLM)], b"dce_rpc,ntlm", b""),
+        (TCP, 21, [(ANSWER, b"220 ftp\r\n"), (ASK, b"USER a\r\n"), *[(ASK, b"NOOP\r\n")] * 10,
+                   (ASK, b"AUTH TLS\r\n"), (ASK, HELLO)], b"ftp,ssl", b"mail.example"),
         (TCP, 3128, [(ASK, b"CONNECT a.b:443 HTTP/1.1\r\nHost: a.b\r\n\r\n"),
                      (ANSWER, b"HTTP/1.1 200 OK\r\n\r\n"), (ASK, HELLO)], b"http,ssl",
          b"mail.example"),
@@ -157,6 +166,9 @@ QUERY = (
          b"camera.example"),
         (TCP, 80, [(ASK, GET), (ANSWER, UPGRADE), (ASK, framed(GET, b"mask"))],
          b"http,websocket", b"camera.example"),
+        (TCP, 80, [(ASK, b"GET /\r\n\r\n"), (ANSWER, b"<HTML>hello")], b"http", b""),
+        (TCP, 80, [(ASK, b"GET /\r\n\r\n"), (ANSWER, b"hello")], b"", b""),
+        (TCP, 90, [(ASK, b"GET /\r\n\r\n"), (ANSWER, b"<HTML>hello")], b"", b""),
         (TCP, 80, [(ASK, b"GETX"), (ANSWER, b"nothing")], b"", b""),
         (TCP, 80, [(ASK, b"PROPPATCH /a HTTP/1.1\r\nHost: a\r\n\r\n")], b"http", b"a"),
         (TCP, 5900, [(ANSWER, b"RFB 003.008\n"), (ASK, b"RFB 003.008\n")], b"rfb", b""),
@@ -268,7 +280,8 @@ SEEDS = (
     GET, QUERY, hello(b"a.example"), SERVER_HELLO, b"\x10\xff\xff\xff\xff", b"220 x", b"", UPGRADE,
     framed(MQTT, b"mask"), START_TLS, SEARCH, BIND + SPNEGO + KERBEROS, BIND + NTLM, SMB_NEGOTIATE,
     SMB_SETUP + NTLM, STREAM, b"STARTTLS\r\n", b"AUTH TLS\r\n", b"EHLO me\r\n", b"SSH-2.0-a\r\n",
-    RDP_ASK, RDP_ANSWER, DNP3, STUN, TUYA, KASA, b"\x05\x01\x00", b"\x05\x00", b"RFB 003.008\n",
+    SMB_WRITE, DCE_BIND, RDP_ASK, RDP_ANSWER, DNP3,
+    STUN, TUYA, KASA, b"\x05\x01\x00", b"\x05\x00", b"RFB 003.008\n",
     b"\x00\x00\x00\x08\x04\xd2\x16\x2f", b'{"method":"getPilot"}', b"\x21\x31\x00\x20",
     b"\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"*1\r\n$4\r\nPING\r\n", b"CONNECT a HTTP/1.1\r\n",
 )  # fmt: skip

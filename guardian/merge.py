@@ -68,24 +68,29 @@ class Merge:
         one.batches.append(_Batch(frames, order))
 
     def take(self, running: Iterable[int]) -> Frames:
-        """Return what lies before the clocks of the running streams, in order; perhaps nothing."""
-        until = min(self._streams[stream].clock for stream in running)
-        return self._take(until, until - 1)
+        """Return what lies before the clocks of the running streams, in order; perhaps nothing.
+
+        That is all up to the clock that is furthest behind, but for what streams after that one
+        gave at the very nanosecond: more of that one may still go before.
+        """
+        until, last = min((self._streams[stream].clock, stream) for stream in running)
+        return self._take(until, last, until - 1)
 
     def rest(self) -> Frames:
         """Return all that waits, in order: no stream runs, or the clock was set back."""
-        frames = self._take(_FOREVER, 0)
+        frames = self._take(_FOREVER, len(self._streams), 0)
         for one in self._streams:
             one.latest = one.clock = 0
         return frames
 
-    def _take(self, until: int, now: int) -> Frames:
+    def _take(self, until: int, last: int, now: int) -> Frames:
         parts: list[Frames] = []
         orders: list[I64] = []
-        for one in self._streams:
+        for number, one in enumerate(self._streams):
+            beyond = until + 1 if number <= last else until
             while one.batches:
                 batch = one.batches[0]
-                end = int(np.searchsorted(batch.order, until))
+                end = int(np.searchsorted(batch.order, beyond))
                 if end > batch.at:
                     parts.append(_part(batch.frames, slice(batch.at, end)))
                     orders.append(batch.order[batch.at : end])

@@ -49,6 +49,12 @@ def test_the_environment_lies_over_the_file(tmp_path: Path) -> None:
         ('[home]\nlan = ["10.0.0.0/8", "zz"]\n', "line 2: home.lan: 'zz' is no network"),
         ('[home]\ngateway_macs = ["aa:bb"]\n', "line 2: home.gateway_macs: 'aa:bb' is no MAC"),
         ('[home.names]\n"zz" = "Hall"\n', "home.names: 'zz' is no MAC or address"),
+        ("[capture]\ninterface = 3\n", "line 2: capture.interface = 3 must be a list of texts"),
+        ('[capture]\ninterface = ["br0", "a b"]\n', "line 2: capture.interface: 'a b' is no"),
+        ('[capture]\ninterface = "averylongname123"\n', "15 characters at most"),
+        ('[capture]\nbackend = "pcap"\n', "'pcap' must be one of auto, ring, sniffer"),
+        ("[capture]\nfanout = 70000\n", "capture.fanout = 70000 must lie between 0 and 60000"),
+        ("[capture]\nfilter = 22\n", "line 2: capture.filter = 22 must be a text"),
         ("version = 2\n", "version 2 is not 1"),
         ("mqtt = 3\n", "must be a section"),
     ],
@@ -58,6 +64,17 @@ def test_mistakes_are_named_with_their_line(tmp_path: Path, text: str, said: str
         config.load(written(tmp_path, text), {})
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ['"br0,eth1.20"', '["br0", "eth1.20"]', '["br0", "eth1.20", "br0"]', '" br0 , eth1.20"']
+)
+def test_interfaces_may_be_a_list_or_one_text(tmp_path: Path, text: str) -> None:
+    settings = config.load(written(tmp_path, f"[capture]\ninterface = {text}\n"), {})
+    assert settings.capture.interface == ("br0", "eth1.20")
+    settings = config.load(None, {"GUARDIAN_CAPTURE_INTERFACE": "br0, eth1.20"})
+    assert settings.capture.interface == ("br0", "eth1.20")
+    assert config.several(("br0,eth1.20", "br0", "lo")) == ("br0", "eth1.20", "lo")
 
 
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:

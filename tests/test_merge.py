@@ -93,16 +93,25 @@ def test_frames_wait_for_the_interface_that_is_behind() -> None:
     merge = Merge(2)
     merge.put(0, batch(0, 0, [10, 20, 30], 30))
     merge.put(1, batch(1, 0, [15], 15))
-    assert said(merge.take([0, 1])) == [(0, 0, 10)]
+    assert said(merge.take([0, 1])) == [(0, 0, 10), (1, 0, 15)]
     assert merge.held(0) > 0
     merge.put(1, batch(1, 1, [], 25))  # a tick: nothing older is under way there
     frames = merge.take([0, 1])
-    assert said(frames) == [(1, 0, 15), (0, 1, 20)]
+    assert said(frames) == [(0, 1, 20)]
     assert frames.now == 24
     # One that went down is not waited for.
     frames = merge.take([0])
-    assert (said(frames), frames.now) == ([], 29)
-    assert said(merge.rest()) == [(0, 2, 30)]
+    assert (said(frames), frames.now) == ([(0, 2, 30)], 30)
+    assert merge.held(0) == 0
+
+
+def test_at_the_same_nanosecond_the_first_named_goes_first() -> None:
+    merge = Merge(2)
+    merge.put(0, batch(0, 0, [10], 10))
+    merge.put(1, batch(1, 0, [10], 12))
+    assert said(merge.take([0, 1])) == [(0, 0, 10)]  # the first may still give more of that moment
+    merge.put(0, batch(0, 1, [10, 11], 11))
+    assert said(merge.take([0, 1])) == [(0, 1, 10), (1, 0, 10), (0, 2, 11)]
 
 
 def test_frames_of_one_are_not_copied() -> None:
@@ -121,9 +130,9 @@ def test_a_clock_set_back_holds_nothing_up() -> None:
     merge.put(0, batch(0, 1, [500], 500))
     merge.put(1, batch(1, 1, [501], 510))
     frames = merge.take([0, 1])
-    assert (said(frames), frames.now) == ([], 1_001)  # the clock itself never runs back
+    assert (said(frames), frames.now) == ([(0, 1, 500)], 1_001)  # the clock never runs back
     merge.put(0, batch(0, 2, [], 520))
-    assert said(merge.take([0, 1])) == [(0, 1, 500), (1, 1, 501)]
+    assert said(merge.take([0, 1])) == [(1, 1, 501)]
 
 
 def test_packets_without_a_link_layer_go_beside_those_with_one() -> None:

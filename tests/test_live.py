@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 from tests.broker import until
 from tests.conftest import ROOT
 from tests.namespaces import Host, hosts, join
+from tests.watching import FLOWS, two_lans
 
 pytestmark = [pytest.mark.net, pytest.mark.slow]
 
@@ -179,6 +181,38 @@ def test_a_port_scan_is_told_within_ten_seconds_and_records_equal_tcpdumps(site:
     assert [row[1:] for row in live] == [row[1:] for row in seen]
     # Each sensor reads the clock for itself where a packet carries no stamp of its own.
     assert max(abs(a[0] - b[0]) for a, b in zip(live, seen, strict=True)) < 1_000_000
+
+
+def test_one_daemon_on_two_lans_counts_what_it_routes_once(tmp_path: Path) -> None:
+    """Each LAN's host answers the other's datagrams through the box that watches both."""
+    with two_lans() as gateway:
+        log, db = tmp_path / "log", tmp_path / "guardian.db"
+        with log.open("w", encoding="utf-8") as file:
+            daemon = gateway.box.start(
+                sys.executable, "-m", "guardian.cli", "run", "-i", "lan1", "-i", "lan2",
+                "--filter", "not port 22", cwd=ROOT, stderr=file,
+                env={**os.environ, "GUARDIAN_STORE_PATH": str(db)},
+            )  # fmt: skip
+        until(lambda: "watching lan1, lan2 with" in log.read_text(), "the daemon watches", 60)
+        ends = (gateway.one, "10.81.1.2"), (gateway.two, "10.81.2.2")
+        for first in ("22", "20000", "20000"):  # the first time neighbours are not known yet
+            for (host, here), (_, there) in (ends, ends[::-1]):
+                flows = "1" if first == "22" else "5"
+                host.run(sys.executable, "-c", FLOWS, here, there, first, flows, "30")
+        time.sleep(1.0)
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(timeout=30) == 0
+    with sqlite3.connect(f"file:{db}?mode=ro", uri=True) as rows:
+        found = rows.execute(
+            "SELECT orig_pkts, resp_pkts FROM connections WHERE proto = 17 "
+            "AND (orig_p >= 20000 OR resp_p >= 20000) AND orig_h LIKE '10.81.%'"
+        ).fetchall()
+        kept_out = rows.execute(
+            "SELECT count(*) FROM connections WHERE 22 IN (orig_p, resp_p) AND proto = 17"
+        ).fetchone()
+    rows.close()
+    assert found == [(8, 8)] * 10
+    assert kept_out == (0,)
 
 
 def records(db_path: Path) -> list[tuple[Any, ...]]:

@@ -19,6 +19,8 @@ SHELL_IDLE_NS = 3_600 * NS
 _SHELLS = (b"ssh", b"ftp")
 _WHOLE = frozenset((b"http", b"ssl", b"ssh", b"ftp", b"smtp", b"irc", b"pop3", b"imap", b"xmpp"))
 """Services that Zeek confirms only where it saw the connection from its start."""
+_NAMED_LATER = frozenset((QUIC, b"ssl"))
+"""Services whose name may come in pieces."""
 
 Known = tuple[int, bytes, bytes, int]
 """What is remembered of a connection: detection's memory, service, host, inactivity allowed."""
@@ -48,11 +50,14 @@ def _looked(
     memory, found, host = service.sniff(
         memory, asking, proto, dport if asking else sport, payload, found, host
     )
-    if found == QUIC and asking:
+    if asking and not host and found in _NAMED_LATER:
         flow = (packets.src[i].tobytes(), packets.dst[i].tobytes(), sport, dport)
-        name, over = hellos.look(flow, int(packets.ts[i]), payload)
-        if over:
-            memory, host = service.settled(memory), printable(name)
+        if found == QUIC:
+            name, over = hellos.look(flow, int(packets.ts[i]), payload)
+            memory = service.settled(memory) if over else memory
+        else:
+            name = hellos.segment(flow, int(packets.seq[i]), payload)
+        host = printable(name)
     if partial and found in _WHOLE:
         found = b""
     return memory, found, host, SHELL_IDLE_NS if found.startswith(_SHELLS) else idle

@@ -5,6 +5,8 @@ RFC 9369, and drafts from 23 on), so that anybody on the path may read it. The C
 comes in pieces, in any order, over one to three packets. What came before the standard, Google's
 own QUIC, says the name in the clear.
 
+Over TCP, too, such a hello may fill more than one segment (Hellos.segment).
+
 Nothing here raises on any bytes. A hello is bounded, and so are those that wait for the rest of
 theirs and the packets opened in a second.
 """
@@ -198,6 +200,8 @@ class Hello:
     version: int
     first_id: bytes
     looked: int = 0
+    begin: int = 0
+    """Over TCP: the sequence number of its first byte."""
     held: list[tuple[int, bytes]] = field(default_factory=list)
 
     def add(self, more: list[tuple[int, bytes]]) -> None:
@@ -255,10 +259,34 @@ class Hellos:
                 self._waiting.pop(flow, None)
                 return name, True
         if hello is not None:
-            if flow not in self._waiting and len(self._waiting) >= MAX_WAITING:
-                del self._waiting[next(iter(self._waiting))]
-            self._waiting[flow] = hello
+            self._wait(flow, hello)
         return b"", False
+
+    def segment(self, flow: Flow, seq: int, payload: bytes) -> bytes:
+        """Look into a client's segment of TLS over TCP; return the server name, empty for none.
+
+        A hello with post-quantum keys fills two segments, and its name may be in the second.
+        """
+        hello = self._waiting.get(flow)
+        if payload[:2] == b"\x16\x03" and payload[5:6] == b"\x01":
+            if len(payload) >= 9 + int.from_bytes(payload[6:9], "big"):
+                return b""  # a whole one, whose name would be known
+            seq, payload = seq + 5, payload[5:]  # behind the record's head
+            hello = Hello(0, b"", begin=seq)
+        if hello is None:
+            return b""
+        hello.add([(seq - hello.begin & 0xFFFFFFFF, payload)])
+        name, over = hello.name()
+        if over:
+            self._waiting.pop(flow, None)
+        else:
+            self._wait(flow, hello)
+        return name
+
+    def _wait(self, flow: Flow, hello: Hello) -> None:
+        if flow not in self._waiting and len(self._waiting) >= MAX_WAITING:
+            del self._waiting[next(iter(self._waiting))]
+        self._waiting[flow] = hello
 
     def _may(self, ts: int) -> bool:
         """Count a packet in its second; return whether there were few enough."""

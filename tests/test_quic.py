@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from guardian.const import NS
 from guardian.datagrams import google_quic, quic_kind
 from guardian.decode import Decoder
 from guardian.tables import Conns
+from tests.packets import ACK, PSH, SYN, Packet, decoded
 from tests.quicpackets import DRAFT_29, FIRST_ID, V1, V2, crypto, sealed
 from tests.test_service import hello
 
@@ -244,6 +246,72 @@ def test_no_frames_take_long() -> None:
     assert quic.pieces(endless) == []
     assert quic.pieces(b"\x01\x00" * 1_000) == []
     assert quic.pieces(b"\x08" + b"\x00" * 10) is None  # no stream before the keys
+
+
+# --- over TCP -----------------------------------------------------------------------------------
+
+
+def keys_first(name: bytes, size: int) -> bytes:
+    """Return a hello whose name stands behind an extension of some size."""
+    record = hello(name)
+    at = record.index(b"\x00\x17\x00\x00")  # the first extension
+    more = b"\x00\x33" + size.to_bytes(2, "big") + b"k" * size
+    body = bytearray(record[:at] + more + record[at:])
+    for where, width in ((3, 2), (6, 3), (at - 2, 2)):
+        value = int.from_bytes(body[where : where + width], "big") + len(more)
+        body[where : where + width] = value.to_bytes(width, "big")
+    return bytes(body)
+
+
+def tls(record: bytes, *cuts: int, seq: int = 7_000) -> list[Packet]:
+    """Return a connection whose client sends a record in segments."""
+    me, you = ("192.168.1.2", 40_000), ("192.168.1.9", 443)
+    out = [
+        Packet(0, *me, *you, flags=SYN, seq=seq),
+        Packet(1, *you, *me, flags=SYN | ACK, seq=1, ack=seq + 1),
+        Packet(2, *me, *you, flags=ACK, seq=seq + 1, ack=2),
+    ]
+    bounds = [0, *cuts, len(record)]
+    for i, (begin, end) in enumerate(pairwise(bounds)):
+        at = (seq + 1 + begin) % (1 << 32)
+        out.append(Packet(3 + i, *me, *you, 6, ACK | PSH, at, 2, record[begin:end]))
+    answer = b"\x16\x03\x03\x00\x31\x02\x00\x00\x2d\x03\x03" + b"r" * 38
+    return [*out, Packet(9, *you, *me, 6, ACK | PSH, 2, at + len(record), answer)]
+
+
+def outcome(packets: list[Packet]) -> list[tuple[bytes, bytes]]:
+    table = ConnTable(Lan())
+    told = [table.step(decoded(packets)).records, table.finish().records]
+    found = Conns.concat(told)
+    return list(zip(found.service.tolist(), found.host.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("seq", [7_000, (1 << 32) - 900])
+def test_a_tls_hello_in_two_segments(seq: int) -> None:
+    """The name is in the second, or cut in two; the last byte may be the number's wrap."""
+    record = keys_first(b"Hub.Example.org", 1_300)
+    at = record.index(b"Hub")
+    for cut in (1_000, at - 5, at + 4):
+        assert outcome(tls(record, cut, seq=seq)) == [(b"ssl", b"hub.example.org")]
+    assert outcome(tls(record)) == [(b"ssl", b"hub.example.org")]
+    assert outcome(tls(record[:-40], 1_000)) == [(b"ssl", b"")]
+
+
+def test_segments_out_of_order_and_of_others() -> None:
+    record = keys_first(b"Hub.Example.org", 1_300)
+    hellos = quic.Hellos()
+    assert hellos.segment(FLOW, 5, b"anything") == b""
+    assert hellos.segment(FLOW, 100, record[:1_200]) == b""
+    assert len(hellos) == 1
+    other = (FLOW[1], FLOW[0], 1, 2)
+    assert hellos.segment(other, 1_300, record[1_200:]) == b""
+    assert hellos.segment(FLOW, 90, record[1_200:]) == b""
+    assert hellos.segment(FLOW, 1_300, record[1_200:]) == b"Hub.Example.org"
+    assert len(hellos) == 0
+    assert hellos.segment(FLOW, 100, record) == b""  # whole: its name is known before
+    for i in range(quic.MAX_WAITING + 9):
+        hellos.segment((b"", b"", i, 443), 100, record[:1_200])
+    assert len(hellos) == quic.MAX_WAITING
 
 
 # --- before the standard ------------------------------------------------------------------------

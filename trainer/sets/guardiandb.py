@@ -112,7 +112,10 @@ def _database(db: sqlite3.Connection, home: str, writer: Writer, limit: int | No
     pieces, parent = slices.cut(_conns(rows))
     stream = Stream("database", pieces, _of(orig, parent), _of(resp, parent), label[parent])
     prefix = f"{home}." if home else ""
-    groups = {k: f"{prefix}{names.get(key, key)} ({key})" for key, k in index.items()}
+    # What stands before a slash would be taken for the capture that devices share.
+    groups = {
+        k: f"{prefix}{names.get(key, key)} ({key})".replace("/", "-") for key, k in index.items()
+    }
     add_stream(writer, stream, groups, limit)
 
 

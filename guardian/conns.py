@@ -55,6 +55,8 @@ EVICT_EVERY = 4_096
 _TCP, _UDP, _ICMP, _ICMP6 = 6, 17, 1, 58
 _FAR = 1 << 62
 _NOTHING = Conns.empty()
+_AT_ONCE = 2_048
+"""Connections told in one go: more no longer fit a cache."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class ConnTable:
         self._seed = seed
         self._salt = 0
         self._words = keys.seeds(seed)
-        self._store = Store(seed)
+        self._store = Store(capacity, seed)
         self._slot_of: dict[int, int] = {}
         self._now = self._latest = -(1 << 62)
         self._count = 0
@@ -339,9 +341,8 @@ class ConnTable:
 
     def _end(self, slots: I64, told: I64) -> None:
         """End connections: their last slices, their records, their rows."""
-        if not len(slots):
-            return
-        self._record(slots, told)
+        for at in range(0, len(slots), _AT_ONCE):
+            self._record(slots[at : at + _AT_ONCE], told[at : at + _AT_ONCE])
         for key in self._store.hash[slots].tolist():
             del self._slot_of[key]
         self._store.release(slots)
@@ -411,7 +412,8 @@ def _due(parts: list[Conns], now: int) -> tuple[Conns, list[Conns]]:
     """Return the rows that are due, in the order of (told, ts, uid), and the others."""
     if not parts:
         return _NOTHING, []
-    rows = Conns.concat(parts)
+    rows = parts[0] if len(parts) == 1 else Conns.concat(parts)
+    parts.clear()  # rows are wide
     ready = rows.told <= now
     later = [] if ready.all() else [rows.take(~ready)]
     rows = rows if ready.all() else rows.take(ready)

@@ -60,10 +60,8 @@ from guardian.parents import Parents
 from guardian.quic import Hellos
 from guardian.tables import CONN_STATES, I64, Array, Bool, Conns
 
-_FIRST_ROWS = 1_024
-_BIG = 65_536
-"""Rows double up to here and then grow by a quarter: a full table overshoots a little, and a
-row takes 800 bytes."""
+_SPARE = 8_192
+"""Rows beyond a table's capacity: it overshoots a little, and slices that are due lie in rows."""
 _TCP, _UDP = 6, 17
 _UID = Conns.blank(0).uid.dtype
 (_OTH, _S0, _S1, _SF, _REJ, _S2, _S3, _RSTO, _RSTR, _RSTOS0, _RSTRH, _SH, _SHR) = range(
@@ -83,10 +81,13 @@ UNROUTED = Prefixes(
 
 
 class Store:
-    """Rows by slot number. A free row has neither deadline nor anything due."""
+    """Rows by slot number. A free row has neither deadline nor anything due.
 
-    def __init__(self, seed: int) -> None:
-        n = _FIRST_ROWS
+    There is room for `rows` from the start, which takes no memory before it is used.
+    """
+
+    def __init__(self, rows: int, seed: int) -> None:
+        n = rows + _SPARE
         self._seed = seed
         self.ints = np.zeros((n, WIDTH), dtype=np.int64)
         self.due = np.full(n, NEVER, dtype=np.int64)
@@ -104,21 +105,24 @@ class Store:
         self.holes: dict[int, tuple[list[tuple[int, int]], list[tuple[int, int]]]] = {}
         self.parents = Parents()
         self.hellos = Hellos()
-        self._free = list(range(n - 1, -1, -1))
+        self._free = np.arange(n - 1, -1, -1)
+        self._left = n
+        """Of free slots, which are the first so many: the one freed last is taken next."""
 
     def allocate(self, n: int) -> I64:
         """Return n free slots, their integers zero."""
-        while len(self._free) < n:
+        while self._left < n:
             self._grow()
-        slots = np.array(self._free[len(self._free) - n :], dtype=np.int64)
-        del self._free[len(self._free) - n :]
+        self._left -= n
+        slots = self._free[self._left : self._left + n].copy()
         self.ints[slots] = 0
         return slots
 
     def release(self, slots: I64) -> None:
         self.due[slots] = NEVER
         self.deadline[slots] = NEVER
-        self._free.extend(slots.tolist())
+        self._free[self._left : self._left + len(slots)] = slots
+        self._left += len(slots)
         self.parents.release(slots)
         if self.holes:
             for slot in slots.tolist():
@@ -126,7 +130,7 @@ class Store:
 
     def _grow(self) -> None:
         old = len(self.due)
-        new = 2 * old if old < _BIG else old + old // 4
+        new = old + old // 4
         for name in (
             "ints", "due", "deadline", "history", "letters", "uid", "service", "host", "hash",
             "low", "high", "rest",
@@ -137,7 +141,10 @@ class Store:
             setattr(self, name, bigger)
         self.due[old:] = NEVER
         self.deadline[old:] = NEVER
-        self._free.extend(range(new - 1, old - 1, -1))
+        free = np.zeros(new, dtype=np.int64)
+        free[: new - old] = np.arange(new - 1, old - 1, -1)
+        free[new - old : new - old + self._left] = self._free[: self._left]
+        self._free, self._left = free, self._left + new - old
 
     def load(self, slots: I64) -> list[Row]:
         """Return rows as lists, to be handled alone and put back by save()."""

@@ -19,6 +19,7 @@ from guardian.config import CaptureSettings
 from guardian.decode import decode
 from guardian.errors import CaptureError, ConfigError
 from guardian.live import LiveCapture
+from guardian.ring import Ring
 from guardian.tables import Frames
 from tests.conftest import ROOT
 from tests.watching import FLOWS, Gateway, Reader, marked, numbers, send, two_lans
@@ -50,6 +51,24 @@ def test_a_filter_lets_nothing_else_in_from_the_first_moment(
         assert got["drops"].tolist() == [0]
     assert flood.poll() is None
     flood.kill()
+
+
+@pytest.mark.parametrize("fanout", [0, 79])
+def test_the_filter_is_there_before_anything_can_come(
+    monkeypatch: pytest.MonkeyPatch, fanout: int
+) -> None:
+    """A socket without a protocol takes nothing; a group is joined by one that lets nothing in."""
+    attach, told = Ring._filter, []
+
+    def filtered(ring: Ring, program: bpf.Program) -> None:
+        told.append((program, ring._socket.getsockname()[:2]))
+        attach(ring, program)
+
+    monkeypatch.setattr(Ring, "_filter", filtered)
+    program = bpf.whole(77)
+    Ring("lo", ring_bytes=1 << 20, program=program, fanout=fanout).close()
+    assert told[0] == (bpf.NOTHING if fanout else program, ("", 0))
+    assert told[1:] == ([(program, ("lo", 3))] if fanout else [])
 
 
 def test_a_filter_looks_for_the_tag_where_the_kernel_puts_it(

@@ -65,7 +65,7 @@ def _hierarchy(x: Any, config: Config, unroll: bool) -> Any:
         wide = layers.Cropping1D((wide.shape[1] - steps, 0))(wide)
         gate = layers.Dense(width, activation="sigmoid")(wide)
         seen.append(layers.Multiply()([gate, layers.Dense(width)(wide)]))
-    return Mix(name="mix")(seen)
+    return Mix(name="mix")(seen) if len(seen) > 1 else seen[0]
 
 
 def _head(x: Any, shape: Shape, config: Config) -> Any:

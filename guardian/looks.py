@@ -65,36 +65,53 @@ def _looked(
 
 def look_all(store: Store, packets: Packets, data: U8, slots: I64, index: I64, asks: Bool) -> None:
     """Look into the packets at index, in order, of the rows in slots; asks: the originator's."""
-    hungry = service.hungry(store.ints[slots, SNIFF], asks) & (packets.payload_cap[index] > 0)
-    picked = _first(np.flatnonzero(hungry), slots * 2 + asks)
-    if not len(picked):
+    wanted = service.wanted(store.ints[slots, SNIFF], asks)
+    hungry = np.flatnonzero((wanted > 0) & (packets.payload_cap[index] > 0))
+    if not len(hungry):
         return
-    rows, place = np.unique(slots[picked], return_inverse=True)
+    rows, place = np.unique(slots[hungry], return_inverse=True)
+    rank = _rank(place * 2 + asks[hungry])
     columns = (store.ints[rows, SNIFF], store.service[rows], store.host[rows])
     idle = store.ints[rows, IDLE].tolist()
     known: list[Known] = list(zip(*(c.tolist() for c in columns), idle, strict=True))
     partial = store.ints[rows, PARTIAL].tolist()
-    which, view = index[picked], data.data
-    for row, asking, i, *about in zip(
-        place.tolist(), asks[picked].tolist(), which.tolist(), *_about(packets, which), strict=True
-    ):
-        if service.hungry_one(known[row][0], asking):
-            known[row] = _looked(
-                store.hellos, known[row], partial[row], asking, packets, view, i, *about
-            )
+    index, asks, view = index[hungry], asks[hungry], data.data
+
+    def go(picked: I64, until: dict[int, int]) -> dict[int, int]:
+        """Look into picked packets; return of rows that now want more where they stopped."""
+        more: dict[int, int] = {}
+        which = index[picked]
+        about = _about(packets, which)
+        for at, row, asking, i, *what in zip(
+            picked.tolist(), place[picked].tolist(), asks[picked].tolist(), which.tolist(),
+            *about, strict=True,
+        ):  # fmt: skip
+            before = known[row]
+            if row in more or at <= until.get(row, -1) or not service.hungry_one(before[0], asking):
+                continue
+            after = _looked(store.hellos, before, partial[row], asking, packets, view, i, *what)
+            known[row] = after
+            if not until and service.patient(after[0]) and not service.patient(before[0]):
+                more[row] = at
+        return more
+
+    # Few want more than the first packets: those go on from where they said so.
+    until = go(np.flatnonzero(rank < wanted[hungry]), {})
+    if until:
+        patient = np.zeros(len(rows), dtype=np.bool_)
+        patient[list(until)] = True
+        go(np.flatnonzero(patient[place] & (rank < service.PATIENCE)), until)
     store.ints[rows, SNIFF] = [one[0] for one in known]
     store.service[rows] = [one[1] for one in known]
     store.host[rows] = [one[2] for one in known]
     store.ints[rows, IDLE] = [one[3] for one in known]
 
 
-def _first(picked: I64, side: I64) -> I64:
-    """Return of the picked packets the first few of each side: more are never looked at."""
-    if len(picked) <= 1:
-        return picked
-    order = np.argsort(side[picked], kind="stable")
-    sorted_ = side[picked[order]]
+def _rank(side: I64) -> I64:
+    """Return the number of each packet among those of its side before it."""
+    order = np.argsort(side, kind="stable")
+    sorted_ = side[order]
     begins = np.flatnonzero(np.append(True, sorted_[1:] != sorted_[:-1]))
-    rank = np.arange(len(picked)) - np.repeat(begins, np.diff(begins, append=len(picked)))
-    kept: I64 = np.sort(picked[order[rank < service.PATIENCE]])
-    return kept
+    rank = np.empty(len(side), dtype=np.int64)
+    rank[order] = np.arange(len(side)) - np.repeat(begins, np.diff(begins, append=len(side)))
+    return rank

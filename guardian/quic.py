@@ -239,6 +239,9 @@ class Hellos:
 
     def look(self, flow: Flow, ts: int, datagram: bytes) -> tuple[bytes, bool]:
         """Look into a client's datagram; return the server name and whether the search is over."""
+        if datagram[:1] <= b"\x7f":  # short: the client has the keys of its session
+            self._waiting.pop(flow, None)
+            return b"", True
         hello = self._waiting.get(flow)
         for packet in initials(datagram):
             if hello is None:

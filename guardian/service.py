@@ -20,7 +20,7 @@ import numpy as np
 from guardian import inside
 from guardian.datagrams import NONE, QUIC, datagram, is_dtls, quic_kind
 from guardian.streams import CLAIMS, LATE, claim, http_host, stream, tls
-from guardian.tables import Array, Bool
+from guardian.tables import I64, Bool
 
 MAX_LOOK = 2_048
 """Bytes of a payload looked at: a ClientHello with post-quantum keys has 1,800."""
@@ -45,12 +45,23 @@ _CLAIM = {name: number for number, name in enumerate(CLAIMS)}
 _SHOWN_AT_ONCE = {b"http", b"ssl"}
 
 
-def hungry(memory: Array, asking: Bool) -> Bool:
-    """Return bool[n]: another payload of the side is wanted (asking: the originator's)."""
+def wanted(memory: I64, asking: Bool) -> I64:
+    """Return int64[n]: how many more payloads of the side are wanted, as things stand
+    (asking: the originator's)."""
     looked = np.where(asking, memory, memory >> _ANSWERS) & _COUNT
     limit = np.where(memory & _PATIENT != 0, PATIENCE, LIMIT)
-    wanted: Bool = (memory & _SETTLED == 0) & (looked < limit)
-    return wanted
+    more: I64 = np.where(memory & _SETTLED == 0, limit - looked, 0)
+    return more
+
+
+def hungry(memory: I64, asking: Bool) -> Bool:
+    """Return bool[n]: another payload of the side is wanted."""
+    return wanted(memory, asking) > 0
+
+
+def patient(memory: int) -> bool:
+    """Return whether more payloads are looked at than of most connections."""
+    return bool(memory & _PATIENT)
 
 
 def hungry_one(memory: int, asking: bool) -> bool:

@@ -11,7 +11,11 @@ from __future__ import annotations
 
 import re
 
-_TUYA = ((b"\x00\x00\x55\xaa", b"\x00\x00\xaa\x55"), (b"\x00\x00\x66\x99", b"\x00\x00\x99\x66"))
+_TUYA = {
+    b"\x00\x00\x55\xaa": b"\x00\x00\xaa\x55",
+    b"\x00\x00\x66\x99": b"\x00\x00\x99\x66",
+}
+"""How a frame begins and ends."""
 _WIREGUARD = {b"\x01\x00\x00\x00": 148, b"\x02\x00\x00\x00": 92, b"\x03\x00\x00\x00": 64}
 """The messages of a handshake have one size each."""
 _PREFIXES = (
@@ -28,20 +32,25 @@ _WIZ = re.compile(
 _TFTP = re.compile(rb"\x00[\x01\x02][^\x00]{0,400}\x00(?:octet|netascii|mail)\x00", re.IGNORECASE)
 
 
+_MARKED = re.compile(
+    rb"TS\xf0|BJNP|MFNP|TiVo|\{|\x00\x00[\x55\x66]|[\x01-\x04]\x00\x00\x00|\xd0\xf2|\x21\x31"
+    rb"|..\x00[\x14\x34]|\x81[\x00-\x0c]|\x06\x10",
+    re.DOTALL,
+)
+"""How those begin that are told on any port: most others are seen to be none by one look."""
+
+
 def brand(port: int, payload: bytes) -> bytes:
     """Return the local protocol that a datagram shows, empty for none; port: the responder's."""
     if len(payload) < 8:
         return b"pcp" if port == 5351 and _is_port_mapping(payload) else b""
-    for prefix, name in _PREFIXES:
-        if payload.startswith(prefix):
-            return name
-    if is_tuya(payload):
-        return b"tuya"
-    if _is_wireguard(payload):
-        return b"wireguard"
-    for fits, name in _SHOWN:
-        if fits(payload):
-            return name
+    if _MARKED.match(payload):
+        for prefix, name in _PREFIXES:
+            if payload.startswith(prefix):
+                return name
+        for fits, name in _SHOWN:
+            if fits(payload):
+                return name
     by_port = _BY_PORT.get(port)
     return by_port[1] if by_port is not None and by_port[0](payload) else b""
 
@@ -55,7 +64,8 @@ def _is_wireguard(payload: bytes) -> bool:
 
 def is_tuya(payload: bytes) -> bool:
     """Tuya's own frame, by its first and last bytes."""
-    return any(payload.startswith(begin) and payload.endswith(end) for begin, end in _TUYA)
+    end = _TUYA.get(payload[:4])
+    return end is not None and payload.endswith(end)
 
 
 def is_kasa(hidden: bytes) -> bool:
@@ -109,6 +119,8 @@ def _is_port_mapping(payload: bytes) -> bool:
 
 
 _SHOWN = (
+    (is_tuya, b"tuya"),
+    (_is_wireguard, b"wireguard"),
     (is_kasa, b"kasa"),
     (_is_miio, b"miio"),
     (_is_lifx, b"lifx"),

@@ -24,6 +24,10 @@ SIP = re.compile(rb"(?:[A-Z]{3,12} sips?:[^\r\n]{1,400} SIP/2\.0\r?\n|SIP/2\.0 [
 # The flags say that a version is there, behind an id of 8 bytes; from Q044 on a long header.
 _GOOGLE_QUIC = re.compile(rb"(?:[\x09\x0d\x19\x1d].{8}|[\xc0-\xff])Q0[0-9][0-9]", re.DOTALL)
 _RDP_UDP = re.compile(rb"\xff{4}...\x01", re.DOTALL)
+_MARKED = re.compile(
+    rb"[A-Z][A-Z-][A-Z]|[\x09\x0d\x19\x1d].{8}Q0|.Q0|\x16\xfe|\xff{4}|d1:", re.DOTALL
+)
+"""How those begin that are told on any port: most others are seen to be none by one look."""
 _SNMP = re.compile(rb"\x30.{1,4}?\x02\x01[\x00\x01\x03]", re.DOTALL)
 
 
@@ -36,12 +40,14 @@ def datagram(port: int, asking: bool, payload: bytes) -> Found:  # noqa: PLR0911
             return found
     if len(payload) >= 20 and payload[4:8] == STUN_COOKIE and payload[0] < 64:
         return b"stun", b""
+    if (len(payload) >= 1_000 or not asking) and quic_kind(payload) == 0:
+        return QUIC, b""
+    if not _MARKED.match(payload):
+        return brand(port, payload), b""
     if payload.startswith((b"M-SEARCH * HTTP/1.1", b"NOTIFY * HTTP/1.1")):
         return b"ssdp", b""
     if SIP.match(payload):
         return b"sip", b""
-    if (len(payload) >= 1_000 or not asking) and quic_kind(payload) == 0:
-        return QUIC, b""
     if google_quic(payload):
         return b"gquic", printable(quic.google_name(payload))
     if is_dtls(payload):

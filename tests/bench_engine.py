@@ -1,9 +1,10 @@
-"""The engine beside others: `python -m tests.bench_engine [mixed] [scan] [burst] [grown] [stages]`.
+"""The engine beside others: `python -m tests.bench_engine [--write] [PARTS]`.
 
 Builds captures from a seed (tests/bench_captures.py), lets guardian, nfstream, argus and nfpcapd
-read each in turn, and prints the section of docs/BENCHMARKS.md, ready to paste. All on one core,
-each in a process of its own; times are CPU seconds, of a few rounds the cheapest. Guardian runs
-`guardian conns FILE --format none`, with its default settings wherever nothing else is said.
+read each in turn, and prints the tables of docs/BENCHMARKS.md; with --write it puts them there,
+between their marks. All on one core, each in a process of its own; times are CPU seconds, of a few
+rounds the cheapest. Guardian runs `guardian conns FILE --format none`, with its default settings
+wherever nothing else is said. PARTS: mixed scan burst grown stages.
 """
 
 # This process imports no numpy: a program that it starts counts its memory as its own.
@@ -23,13 +24,16 @@ from typing import Any
 from tests import bench_peers
 from tests.bench_peers import ROOT, Peer
 
+PAGE = ROOT / "docs" / "BENCHMARKS.md"
+SAID: list[str] = []
+"""Lines said since the last table was printed."""
 PARTS = ("mixed", "scan", "burst", "grown", "stages")
 ROUNDS = 3
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 DATA_PACKETS = 500_000
 """As tests.bench_captures has it."""
 SLOW_LIVE = 100_000
-"""With more live connections guardian runs once, and nfstream, which would take minutes, not."""
+"""With more live connections all run once, and nfstream, which would take minutes, not."""
 STAGE_RUNS = 3
 
 
@@ -107,7 +111,7 @@ def compare(path: Path, one: Capture) -> None:
     best = [min(runs, key=lambda run: run.seconds) for _, runs in sorted(found.items())]
     peer = next((run for run in best if run.name.startswith("nfstream")), None)
     packets, connections = AMOUNT[one.name]
-    print(f"**{one.name}**: {one.says}, {size:.0f} MB.\n")
+    say(f"**{one.name}**: {one.says}, {size:.0f} MB.\n")
     row(
         "reader",
         "packets a CPU second",
@@ -124,7 +128,7 @@ def compare(path: Path, one: Capture) -> None:
             ratio, f"{run.peak_mb:.0f}", f"{run.flows:,}",
         )  # fmt: skip
     told = guardian("digest", str(path))
-    print(
+    say(
         f"\nGuardian's records: sha256 `{told['digest'][:32]}`; {told['evicted']:,} evicted "
         f"(the table holds {told['capacity']:,}).\n"
     )
@@ -144,7 +148,7 @@ def grow(folder: Path) -> None:
             best = min(runs, key=lambda run: float(run["all"]["seconds"]))
             lines.append((live, cap[0] if cap else "default", best))
         others.append((live, _by_difference(base, live)))
-    print(
+    say(
         f"**grown**: connections are opened (TLS, five packets each), then {DATA_PACKETS:,} data "
         "packets go over all of them at random, then as many over 1,000 of them while the others "
         f"are silent. The default table holds {default:,}.\n"
@@ -167,19 +171,19 @@ def grow(folder: Path) -> None:
             f"{run['open']['rss_mb']:.0f}", f"{run['peak_mb']:.0f}", f"{run['evicted']:,}",
         )  # fmt: skip
     fitting = [(live, run) for live, _, run in lines if not run["evicted"]]
-    print("\nWhere it goes, ns a packet over all, by live connections:\n")
+    say("\nWhere it goes, ns a packet over all, by live connections:\n")
     row("stage", *(f"{live:,}" for live, _ in fitting))
     row("---", *["---:"] * len(fitting))
     costs = [_costs(run["all"]) for _, run in fitting]
     for stage in sorted(set().union(*costs), key=lambda stage: -costs[-1].get(stage, 0)):
         row(stage, *(f"{found.get(stage, 0):.0f}" for found in costs))
     names = sorted({name for _, found in others for name in found})
-    print("\nOthers, over all: us a packet (the whole file's CPU less its opening's).\n")
+    say("\nOthers, over all: us a packet (the whole file's CPU less its opening's).\n")
     row("live", *names)
     row("---:", *["---:"] * len(names))
     for live, found in others:
         row(f"{live:,}", *(f"{found[name]:.2f}" if name in found else "" for name in names))
-    print()
+    say("")
 
 
 def _costs(part: dict[str, Any]) -> dict[str, float]:
@@ -200,7 +204,8 @@ def _by_difference(base: Path, live: int) -> dict[str, float]:
     for reader in (bench_peers.nfstream, bench_peers.argus, bench_peers.nfpcapd):
         if reader is bench_peers.nfstream and live > SLOW_LIVE:
             continue
-        both = [[reader(path) for _ in range(2)] for path in (whole, opening)]
+        rounds = 2 if live <= SLOW_LIVE else 1
+        both = [[reader(path) for _ in range(rounds)] for path in (whole, opening)]
         costs = [min((run.seconds for run in runs if run), default=0.0) for runs in both]
         if both[0][0] is not None and costs[0] > costs[1]:
             found[both[0][0].name] = (costs[0] - costs[1]) / DATA_PACKETS * 1e6
@@ -224,28 +229,49 @@ def stages(path: Path, name: str) -> None:
             total[stage] = total.get(stage, 0) + samples
     samples = sum(total.values())
     packets, connections = AMOUNT[name]
-    print(f"Where the time goes on **{name}** ({seconds:.2f} s, {samples:,} samples):\n")
+    say(f"Where the time goes on **{name}** ({seconds:.2f} s, {samples:,} samples):\n")
     row("stage", "share", "ns a packet", "us a connection")
     row("---", *["---:"] * 3)
     for stage, count in sorted(total.items(), key=lambda item: -item[1]):
         share = count / samples
         row(stage, f"{share:.1%}", f"{share * seconds / packets * 1e9:.0f}",
             f"{share * seconds / connections * 1e6:.2f}")  # fmt: skip
-    print()
+    say("")
 
 
 def row(*cells: str) -> None:
-    print(f"| {' | '.join(cells)} |", flush=True)
+    say(f"| {' | '.join(cells)} |")
+
+
+def say(text: str) -> None:
+    SAID.extend(text.split("\n"))
+
+
+def publish(name: str, *, write: bool) -> None:
+    """Print what was said since the last time; with write, put it between its marks in the page."""
+    text = "\n".join(SAID).strip("\n")
+    SAID.clear()
+    print(text, end="\n\n", flush=True)
+    if not write:
+        return
+    page = PAGE.read_text(encoding="utf-8")
+    begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+    if begin not in page or end not in page:
+        raise SystemExit(f"{PAGE.name} has no marks for {name}: write them where it should stand")
+    head, _, rest = page.partition(begin)
+    PAGE.write_text(head + begin + text + end + rest.partition(end)[2], encoding="utf-8")
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or list(PARTS)
+    given = sys.argv[1:]
+    write = "--write" in given
+    wanted = [part for part in given if part != "--write"] or list(PARTS)
     if not set(wanted) <= set(PARTS):
         raise SystemExit(f"tests.bench_engine knows {', '.join(PARTS)}, not {' '.join(wanted)}")
-    core = max(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {core})
-    versions = _run("import numpy, platform; print(platform.python_version(), numpy.__version__)")
-    python, numpy = versions.split()
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    python, numpy = _run(
+        "import numpy, platform; print(platform.python_version(), numpy.__version__)"
+    ).split()
     print(f"One core of {os.cpu_count()} (load {os.getloadavg()[0]:.1f}), Python {python}, "
           f"numpy {numpy}.\n")  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
@@ -257,11 +283,14 @@ def main() -> None:
             path = build(folder, one.name, one.kind, *one.more)
             if one.name in wanted:
                 compare(path, one)
+                publish(one.name, write=write)
             if profiled:
                 stages(path, one.name)
+                publish(f"stages of {one.name}", write=write)
             path.unlink()
         if "grown" in wanted:
             grow(folder)
+            publish("grown", write=write)
 
 
 if __name__ == "__main__":

@@ -372,3 +372,59 @@ def _baselines(
 def _last(some: Sequences) -> Any:
     """Return float32[n, 1, F]: the last step of each sequence."""
     return replace(some, window=1).x()
+
+
+# --- search -----------------------------------------------------------------------------
+
+
+def search_experiment(
+    prepared: Prepared,
+    family_name: str,
+    config: Config,
+    split: Splitting,
+    folder: Path,
+    *,
+    trials: int,
+    how: Fit | None = None,
+    seed: int = 1,
+    data: dict[str, Any] | None = None,
+    echo: Echo = print,
+) -> Result:
+    """Search a family's hyperparameters by validation, then run the best and judge it on test.
+
+    What is made large is the AUC of validation; without attacks there, or for want of both
+    sides, the validation loss is made small. The study lies in `folder`/search and goes on where
+    it was interrupted.
+    """
+    from trainer.fitting.search import search  # noqa: PLC0415
+
+    family = REGISTRY[family_name]
+
+    def fit_of(drawn: Config) -> Fit:
+        if how is None:
+            return how_of(drawn)
+        return replace(how, rate=drawn.rate, weight_decay=drawn.weight_decay)
+
+    def attempt(drawn: Config, place: Path) -> float:
+        found = run_experiment(
+            prepared, family_name, drawn, split, place, how=fit_of(drawn), seed=seed,
+            judged=False, echo=_silent,
+        )  # fmt: skip
+        worth = found.figure("auc", "valid")
+        if worth is not None:
+            return worth
+        history = found.fitted.history
+        return -min(history.valid) if history and history.valid else float("nan")
+
+    best, _ = search(
+        family, config, attempt, folder / "search", trials=trials, seed=seed,
+        digest=f"{prepared.digest} {split}", echo=echo,
+    )  # fmt: skip
+    return run_experiment(
+        prepared, family_name, best, split, folder, how=fit_of(best), seed=seed, data=data,
+        echo=echo,
+    )  # fmt: skip
+
+
+def _silent(_line: str) -> None:
+    """Tell nobody."""

@@ -9,7 +9,7 @@ TFLITE := .venv-tflite
 PEER := .venv-peer
 PIP := -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test quick lint bundle evaluate bench bench-engine bench-live peer wheel clean base dev tflite tools
+.PHONY: help demo test quick lint bundle evaluate bench bench-engine bench bench-train-live peer wheel clean base dev tflite tools
 
 help:
 	@echo "make demo      simulate a home with one infected device and watch it being found"
@@ -21,6 +21,7 @@ help:
 	@echo "make bench     what a stage costs, and the engine beside nfstream, argus and nfpcapd"
 	@echo "               (these two where installed: argus-server, argus-client, nfdump)"
 	@echo "make bench-live  where drops begin on a live interface (root)"
+	@echo "make bench-train  fitting beside plain Keras, for docs/BENCHMARKS.md"
 	@echo "make wheel     build the wheel"
 
 # The base install is what a gateway gets: no tensorflow, no pandas.
@@ -95,6 +96,9 @@ bench-engine: dev peer
 peer:
 	@test -e $(PEER)/.done || { $(PYTHON) -m venv $(PEER) && \
 		$(PEER)/bin/python $(PIP) install nfstream && touch $(PEER)/.done; } || rm -rf $(PEER)
+
+bench-train: dev
+	$(DEV)/bin/python -m tests.bench_training
 
 # build/ keeps what an earlier tree held, which must not travel.
 wheel: base

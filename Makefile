@@ -9,7 +9,7 @@ TFLITE := .venv-tflite
 PEER := .venv-peer
 PIP := -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test quick lint bundle evaluate bench bench-engine bench bench-train-live peer wheel clean base dev tflite tools
+.PHONY: help demo test quick lint bundle evaluate bench bench-engine bench-live bench-train peer wheel clean base dev tflite tools
 
 help:
 	@echo "make demo      simulate a home with one infected device and watch it being found"

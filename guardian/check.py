@@ -45,37 +45,40 @@ def interface(settings: Settings) -> str:
     there = ", ".join(interfaces.names())
     if not names:
         raise ConfigError(f"none is named: set [capture] interface; this machine has {there}")
+    missing = [name for name in names if name not in interfaces.names()]
+    if len(missing) == len(names):
+        raise CaptureError(f"there is no {missing[0]}: this machine has {there}")
     for name in names:
-        if name not in interfaces.names():
-            raise CaptureError(f"there is no {name}: this machine has {there}")
         if interfaces.looks_like_wan(name):
             raise CaptureError(
                 f"{name} has a public address, so it is the Internet side: name the LAN side"
             )
-    for name, other in interfaces.seen_twice(names):
-        raise CaptureError(
-            f"{name} and {other} show the same packets, so that {name} would be left out: name "
-            "one of them"
-        )
     known = {name: ", ".join(interfaces.networks(name)) or "no address" for name in names}
-    return ", ".join(f"{name} ({nets})" for name, nets in known.items())
+    # No faults: the daemon runs without them.
+    known |= dict.fromkeys(missing, "not there yet")
+    known |= {
+        name: f"left out: {other} shows the same packets"
+        for name, other in interfaces.seen_twice(names)
+    }
+    return ", ".join(f"{name} ({said})" for name, said in known.items())
 
 
 def rights(settings: Settings) -> str:
     """Open each interface once, with the filter; raises CaptureError or ConfigError."""
     names = settings.capture.interface
-    if not names or not set(names) <= set(interfaces.names()):
+    present = [number for number, name in enumerate(names) if name in interfaces.names()]
+    if not present:
         raise CaptureError("not tried: name an interface first")
     from guardian.live import open_source  # noqa: PLC0415 - the quick check opens nothing
 
     # A group of the running daemon is not joined for this: it would take its packets.
     capture = replace(settings.capture, fanout=0)
-    for number in range(len(names)):
+    for number in present:
         open_source(capture, number).close()
     filtered = "; the filter is understood" if capture.filter else ""
     if capture.backend == "sniffer":
         return f"may capture through scapy's sniffer, which loses bursts{filtered}"
-    rings = "a ring" if len(names) == 1 else f"{len(names)} rings"
+    rings = "a ring" if len(present) == 1 else f"{len(present)} rings"
     return f"may capture; {rings} of {capture.ring_mib} MiB can be had{filtered}"
 
 

@@ -142,6 +142,7 @@ class Daemon:
                 states = hub_states(pipeline, live.drops)
                 publisher.update(*states)
                 live.tell_drops()
+                live.refresh()
                 notifier.send(f"STATUS={status_line(states[0])}")
             if moment >= next_prune:
                 next_prune = moment + PRUNE_S

@@ -97,14 +97,25 @@ class Watch:
     """One interface, opened again when it went away."""
 
     def __init__(self, settings: CaptureSettings, number: int) -> None:
-        """Raises CaptureError where the interface cannot be opened the first time."""
         self.name = settings.interface[number]
         self._settings, self._number = settings, number
-        self.source: Source | None = open_source(settings, number)
+        self.source: Source | None = None
         self._first: Frames | None = None
         self._retry_at = 0.0
         self._before = self._now = self._told = 0
         self._ahead_before = self._ahead_told = 0
+
+    def open(self) -> None:
+        """Open it the first time; raises CaptureError, or ConfigError for a bad filter."""
+        self.source = open_source(self._settings, self._number)
+
+    def refilter(self) -> None:
+        """Let the kernel's filter know the networks of the other interfaces as they are now."""
+        if isinstance(self.source, Ring):
+            try:
+                self.source.set_filter(_program(self._settings, self._number))
+            except (GuardianError, OSError) as error:
+                log.warning("%s keeps its filter: %s", self.name, error)
 
     @property
     def drops(self) -> int:
@@ -190,15 +201,25 @@ class LiveCapture:
     """All interfaces that are watched, their frames in order of time."""
 
     def __init__(self, settings: CaptureSettings) -> None:
-        """Raises CaptureError where an interface cannot be opened the first time."""
-        self._watches: list[Watch] = []
+        """Raises CaptureError where an interface cannot be opened, unless it is one of several
+        and not there yet, as that of a tunnel may be."""
+        self._watches = [Watch(settings, number) for number in range(len(settings.interface))]
+        self._networks = self._networks_now()
+        absent = []
         try:
-            for number in range(len(settings.interface)):
-                self._watches.append(Watch(settings, number))
+            for watch in self._watches:
+                try:
+                    watch.open()
+                except CaptureError as error:
+                    absent.append(error)
+                    if watch.name in interfaces.names() or len(absent) == len(self._watches):
+                        raise
             self._fit()
         except GuardianError:
             self.close()
             raise
+        for fault in absent:
+            log.warning("%s; trying again every %.0f s", fault, REOPEN_S)
         self._merge = Merge(len(self._watches))
         self._wall = 0
         self._read_at = 0.0
@@ -291,6 +312,17 @@ class LiveCapture:
         last = self._merge.rest()
         if len(last):
             yield last
+
+    def _networks_now(self) -> list[list[str]]:
+        return [interfaces.networks(watch.name) for watch in self._watches]
+
+    def refresh(self) -> None:
+        """See whether the interfaces' networks changed, which the filters know; call at times."""
+        now = self._networks_now()
+        if now != self._networks and len(self._watches) > 1:
+            self._networks = now
+            for watch in self._watches:
+                watch.refilter()
 
     def tell_drops(self) -> None:
         """Say in the log how many packets each interface dropped since this was last said."""

@@ -116,7 +116,7 @@ class Ring:
         # Frames are stamped where they arrive, not where they enter the ring.
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         # A member of a group would see all frames until it has joined: until then it sees none.
-        self._filter(bpf.NOTHING if fanout else program)
+        self.set_filter(bpf.NOTHING if fanout else program)
         frame = 2048  # no meaning with this version, but it must divide the block
         ring = (BLOCK_BYTES, self._blocks, frame, self._blocks * BLOCK_BYTES // frame)
         sock.setsockopt(_SOL_PACKET, _RX_RING, struct.pack("=7I", *ring, RETIRE_MS, 0, 0))
@@ -126,7 +126,7 @@ class Ring:
             sock.bind((self.interface, _ETH_P_ALL))
             if fanout:
                 self._join(fanout)
-                self._filter(program)
+                self.set_filter(program)
             if promiscuous:
                 index = socket.if_nametoindex(self.interface)
                 request = struct.pack("=iHH8s", index, _MR_PROMISC, 0, b"")
@@ -135,7 +135,8 @@ class Ring:
             self._unmap()
             raise
 
-    def _filter(self, program: bpf.Program) -> None:
+    def set_filter(self, program: bpf.Program) -> None:
+        """Let the kernel use another filter from the next frame on."""
         code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
         held = np.frombuffer(code, dtype=np.uint8)
         address = held.__array_interface__["data"][0]

@@ -50,6 +50,7 @@ def watch(capture: live.LiveCapture) -> list[Frames]:
             if len(frames):
                 quiet_since = time.monotonic()
         capture.tell_drops()
+        capture.refresh()
     return [*batches, *capture.rest()]
 
 

@@ -58,13 +58,13 @@ def test_the_filter_is_there_before_anything_can_come(
     monkeypatch: pytest.MonkeyPatch, fanout: int
 ) -> None:
     """A socket without a protocol takes nothing; a group is joined by one that lets nothing in."""
-    attach, told = Ring._filter, []
+    attach, told = Ring.set_filter, []
 
     def filtered(ring: Ring, program: bpf.Program) -> None:
         told.append((program, ring._socket.getsockname()[:2]))
         attach(ring, program)
 
-    monkeypatch.setattr(Ring, "_filter", filtered)
+    monkeypatch.setattr(Ring, "set_filter", filtered)
     program = bpf.whole(77)
     Ring("lo", ring_bytes=1 << 20, program=program, fanout=fanout).close()
     assert told[0] == (bpf.NOTHING if fanout else program, ("", 0))

@@ -64,18 +64,23 @@ def _looked(
 
 
 def look_all(store: Store, packets: Packets, data: U8, slots: I64, index: I64, asks: Bool) -> None:
-    """Look into the packets at index, in order, of the rows in slots; asks: the originator's."""
+    """Look into the packets at index, of rows in slots: each row's stand together, in order.
+
+    asks: the originator's.
+    """
     wanted = service.wanted(store.ints[slots, SNIFF], asks)
     hungry = np.flatnonzero((wanted > 0) & (packets.payload_cap[index] > 0))
     if not len(hungry):
         return
-    rows, place = np.unique(slots[hungry], return_inverse=True)
-    rank = _rank(place * 2 + asks[hungry])
+    slots, index, asks, wanted = slots[hungry], index[hungry], asks[hungry], wanted[hungry]
+    begins = np.append(True, slots[1:] != slots[:-1])
+    rows, place = slots[begins], np.cumsum(begins) - 1
+    rank = np.where(asks, _count(asks, begins, place), _count(~asks, begins, place))
     columns = (store.ints[rows, SNIFF], store.service[rows], store.host[rows])
     idle = store.ints[rows, IDLE].tolist()
     known: list[Known] = list(zip(*(c.tolist() for c in columns), idle, strict=True))
     partial = store.ints[rows, PARTIAL].tolist()
-    index, asks, view = index[hungry], asks[hungry], data.data
+    view = data.data
 
     def go(picked: I64, until: dict[int, int]) -> dict[int, int]:
         """Look into picked packets; return of rows that now want more where they stopped."""
@@ -96,7 +101,7 @@ def look_all(store: Store, packets: Packets, data: U8, slots: I64, index: I64, a
         return more
 
     # Few want more than the first packets: those go on from where they said so.
-    until = go(np.flatnonzero(rank < wanted[hungry]), {})
+    until = go(np.flatnonzero(rank < wanted), {})
     if until:
         patient = np.zeros(len(rows), dtype=np.bool_)
         patient[list(until)] = True
@@ -107,11 +112,8 @@ def look_all(store: Store, packets: Packets, data: U8, slots: I64, index: I64, a
     store.ints[rows, IDLE] = [one[3] for one in known]
 
 
-def _rank(side: I64) -> I64:
-    """Return the number of each packet among those of its side before it."""
-    order = np.argsort(side, kind="stable")
-    sorted_ = side[order]
-    begins = np.flatnonzero(np.append(True, sorted_[1:] != sorted_[:-1]))
-    rank = np.empty(len(side), dtype=np.int64)
-    rank[order] = np.arange(len(side)) - np.repeat(begins, np.diff(begins, append=len(side)))
-    return rank
+def _count(sent: Bool, begins: Bool, place: I64) -> I64:
+    """Return how many packets that were sent stand before each in its row."""
+    before: I64 = np.cumsum(sent) - sent
+    count: I64 = before - before[begins][place]
+    return count

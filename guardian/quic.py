@@ -52,6 +52,8 @@ _SALTS = {
     **dict.fromkeys(range(0xFF000017, 0xFF00001D), _SALT_23),
 }
 _ACK, _ACK_ECN, _CRYPTO, _CLOSE = 2, 3, 6, 0x1C
+_FIRST = frozenset((0, 1, _ACK, _ACK_ECN, _CRYPTO, _CLOSE))
+"""Frames that an Initial may begin with: padding, ping, and those."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,8 @@ def opened(datagram: bytes, packet: Initial, keys: Keys) -> bytes | None:
         a ^ b for a, b in zip(keys.nonce[-size:], number, strict=True)
     )
     at += size
+    if aes.first_byte(keys.text, nonce, datagram[at : at + 1]) not in _FIRST:
+        return None  # the whole would cost ten times as much
     if packet.end > len(datagram):
         return aes.unmasked(keys.text, nonce, datagram[at : packet.end - aes.TAG])
     head = bytes([first]) + datagram[packet.begin + 1 : packet.number] + number

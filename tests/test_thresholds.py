@@ -158,8 +158,13 @@ def test_the_table_is_what_a_user_chooses_from() -> None:
     wanted = float((score[attack] > line.value).mean())
     assert ten["test"]["detection"] == wanted
     text = thresholds.markdown(found)
-    assert f"| 10 % false positives | global | {line.value:.4g} | {wanted:.2%} |" in text
+    promised = f"{ten['valid']['false_positives']:.2%}"
+    assert (
+        f"| 10 % false positives | global | {line.value:.4g} | {promised} | {wanted:.2%} |" in text
+    )
     assert "device (2 lines of their own)" in text
+    strangers = Scored(score, attack, {"device": group + 1})  # none has a line of its own
+    assert len(table(Scored(score, attack, {"device": group}), strangers)) == len(METHODS)
     # Devices on different levels: lines of their own spare the quiet ones' attacks.
     own = next(r for r in found if (r["method"], r["scope"]) == ("1 % false positives", "device"))
     all_ = next(r for r in found if (r["method"], r["scope"]) == ("1 % false positives", "global"))

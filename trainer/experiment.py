@@ -46,7 +46,7 @@ class Result:
     test: thresholds.Scored
 
     def figure(self, name: str, part: str = "test") -> float | None:
-        """Return one of auc, average_precision, recall_at_0.001, recall_at_0.01."""
+        """Return one of auc, average_precision, recall_at_0.001, recall_at_0.01, recall_at_0.1."""
         value: float | None = self.about["metrics"][part][name]
         return value
 

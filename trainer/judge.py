@@ -10,7 +10,7 @@ import numpy as np
 from guardian.tables import F64, Array
 from trainer.metrics import auc
 
-RATES = (0.001, 0.01)
+RATES = (0.001, 0.01, 0.1)
 ROUNDS = 200
 FEWEST_GROUPS = 5
 MOST_ROWS = 50_000

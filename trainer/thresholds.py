@@ -218,7 +218,8 @@ class Scored:
 
 def table(valid: Scored, test: Scored) -> list[dict[str, Any]]:
     """Return one row for each method and scope: the line, drawn on `valid`, and what it detects
-    and wrongly flags there and on `test`. Methods that need attacks are left out without them.
+    and wrongly flags there and on `test`. Methods that need attacks are left out without them,
+    scopes where no row of `test` is in a group that has a line of its own.
     """
     out = []
     for scope in ("global", *valid.groups):
@@ -227,8 +228,8 @@ def table(valid: Scored, test: Scored) -> list[dict[str, Any]]:
             if method in NEED_ATTACKS and not valid.attack.any():
                 continue
             line = draw(method, valid.score, valid.attack, group, scope=scope)
-            if group is not None and not line.groups:
-                continue  # no group had rows enough: the same as global
+            if group is not None and not np.isin(test.groups[scope], [*line.groups]).any():
+                continue  # no row that is judged has a line of its own: the same as global
             row: dict[str, Any] = {"method": method, "scope": scope, "threshold": line.value}
             row["own_lines"] = len(line.groups)
             for name, rows in (("valid", valid), ("test", test)):
@@ -239,10 +240,12 @@ def table(valid: Scored, test: Scored) -> list[dict[str, Any]]:
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """Return the table as a person chooses from it: figures of the test rows."""
+    """Return the table as a person chooses from it: the false positives that a line promised on
+    validation, and what it came to on the test rows.
+    """
     text = [
-        "| threshold by | scope | line | detection | false positives | precision |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
+        "| threshold by | scope | line | promised | detection | false positives | precision |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
         cells = [
@@ -252,5 +255,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         scope = row["scope"]
         if row["own_lines"]:
             scope = f"{scope} ({row['own_lines']} lines of their own)"
-        text.append(f"| {row['method']} | {scope} | {row['threshold']:.4g} | {' | '.join(cells)} |")
+        text.append(
+            f"| {row['method']} | {scope} | {row['threshold']:.4g} | "
+            f"{row['valid']['false_positives']:.2%} | {' | '.join(cells)} |"
+        )
     return "\n".join(text) + "\n"

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 from guardian.errors import ConfigError
@@ -145,13 +146,17 @@ def strategy_of(how: Fit) -> Any:
     """Return the tf.distribute strategy that a fit asks for, None without. Call it first of all:
     several workers must be known before TensorFlow does anything else.
     """
-    if how.distribute == "off":
-        return None
     if how.distribute == "multiworker":
         workers_of()
+    return None if how.distribute == "off" else _strategy(how.distribute)
+
+
+@cache
+def _strategy(distribute: str) -> Any:
+    """Return a strategy, the same for all fits of a process: workers meet only once."""
     import tensorflow as tf  # noqa: PLC0415
 
-    if how.distribute == "multiworker":
+    if distribute == "multiworker":
         return tf.distribute.MultiWorkerMirroredStrategy()
     found()  # memory growth is set before the devices are in use
     kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"

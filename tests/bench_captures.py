@@ -2,12 +2,14 @@
 
 mixed    a million packets of 20 thousand connections, as of a busy home: web, QUIC, DNS, NTP, ping
 synscan  a SYN scan: 500 thousand connections of one packet each
+flood    invented sources send one packet each to a device: TCP of any kind, UDP, pings
 grown    as many connections as --live says, opened; then the same number of packets at random
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -207,6 +209,25 @@ def synscan(conns: int = 500_000, seconds: int = 50, seed: int = 8) -> Plan:
     )  # fmt: skip
 
 
+def flood(conns: int = 500_000, seconds: int = 50, seed: int = 10) -> Plan:
+    """Return the plan of a spoofed flood on one device of the home, one packet a source."""
+    plan = synscan(conns, seconds, seed)
+    chance = np.random.default_rng(seed)
+    two = plan.ends
+    two.addresses[:] = two.addresses[:, ::-1]
+    two.macs[:] = two.macs[:, ::-1]
+    two.ports[:] = np.stack((chance.integers(1_024, 65_536, conns), two.ports[:, 1]), axis=1)
+    two.proto[:] = chance.choice([TCP, UDP, ICMP], conns, p=[0.7, 0.25, 0.05])
+    tcp = two.proto[plan.conn] == TCP
+    kinds = [F_SYN, F_SYN | F_ACK, F_ACK, F_RST, F_ACK | F_PSH]
+    plan.flags[:] = np.where(tcp, chance.choice(kinds, conns, p=[0.4, 0.2, 0.2, 0.1, 0.1]), 0)
+    plan.options[:] = np.where(plan.flags & F_SYN, SYN, BARE)
+    carries = ~tcp | (plan.flags == F_ACK | F_PSH)
+    plan.size[:] = np.where(carries, chance.integers(1, 200, conns), 0)
+    plan.ack[:] = np.where(plan.flags & F_ACK, plan.seq[::-1], 0)
+    return plan
+
+
 def grown(live: int, packets: int = 500_000, seed: int = 9) -> tuple[Plan, list[slice]]:
     """Return a plan, and which of its packets open the connections, go over all, go over a few.
 
@@ -251,21 +272,24 @@ def grown(live: int, packets: int = 500_000, seed: int = 9) -> tuple[Plan, list[
     return plan, [slice(*pair) for pair in pairwise(bounds)]
 
 
+PLANS: dict[str, Callable[..., Plan]] = {"mixed": mixed, "synscan": synscan, "flood": flood}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("kind", choices=["mixed", "synscan", "grown"])
+    parser.add_argument("kind", choices=["mixed", "synscan", "flood", "grown"])
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--live", type=int, default=1_000, help="connections of `grown`")
     parser.add_argument("--apart", action="store_true", help="write `grown` as -open, -all, -few")
-    parser.add_argument("--seconds", type=int, help="length of `mixed` and `synscan`")
+    parser.add_argument("--seconds", type=int, help="length of all but `grown`")
     given = parser.parse_args()
     seconds = {} if given.seconds is None else {"seconds": given.seconds}
     if given.kind == "grown":
         plan, parts = grown(given.live)
     else:
-        plan, parts = (mixed if given.kind == "mixed" else synscan)(**seconds), []
+        plan, parts = PLANS[given.kind](**seconds), []
     if not given.apart or not parts:
         parts = [slice(None)]
     names = [""] if len(parts) == 1 else ["-open", "-all", "-few"]

@@ -18,7 +18,7 @@ from guardian.events import Columns
 from guardian.tables import I64, U8, Bool, Packets
 from guardian.tcp import F_FIN, F_RST, F_SYN
 
-LEAST_ROWS = 24
+LEAST_ROWS = 48
 """A round costs as much as this many events one by one; fewer rows than that are left alone."""
 _NONE = np.zeros(0, dtype=np.int64)
 
@@ -38,26 +38,38 @@ def advance(
     stop = np.append(begin[1:], len(place))
     cursor = begin.copy()
     going = np.flatnonzero(tcp & (begin < stop))
-    snapshots = [_NONE]
+    snapshots: list[I64] = [_NONE]
+    applied: list[I64] = []
+
+    def look() -> None:
+        if applied:
+            done = np.sort(np.concatenate(applied))
+            whose = slots[place[done]]
+            steady.look(store, whose, done, events, packets, data, index, low)
+            steady.renew(store, whose)
+            applied.clear()
+
     while len(going) >= LEAST_ROWS:
         at = cursor[going]
         going = going[events["tick_end"][at] < store.deadline[slots[going]]]
         at = cursor[going]
         due = store.due[slots[going]] <= events["tick"][at]
         if due.any():
+            look()  # a slice tells what its packets showed
             snapshots.append(store.snapshot(slots[going[due]]))
-        taken = _round(store, slots[going], at, events, packets, data, index, low)
+        taken = _round(store, slots[going], at, events)
+        applied.append(at[taken])
         going = going[taken]
         cursor[going] += 1
         going = going[cursor[going] < stop[going]]
+    # A service may allow a connection a longer silence. A row for which that is of matter within
+    # the batch stopped at its deadline, and goes on alone from here.
+    look()
     left: Bool = np.arange(len(place)) >= cursor[place]
     return left, np.concatenate(snapshots)
 
 
-def _round(
-    store: Store, slots: I64, at: I64, events: Columns,
-    packets: Packets, data: U8, index: I64, low: Bool,
-) -> Bool:  # fmt: skip
+def _round(store: Store, slots: I64, at: I64, events: Columns) -> Bool:
     """Apply event at[k] to the row slots[k]; return bool[k]: which were."""
     single = events["single"][at]
     opens = store.due[slots] == NEVER
@@ -82,6 +94,5 @@ def _round(
         mine, event = slots[fresh], at[fresh]
         store.ints[mine, OPENED] = events["ts"][event]
         store.due[mine] = boundary(store.ints[mine, BORN], events["tick"][event])
-    steady.look(store, slots[taken], at[taken], events, packets, data, index, low)
     steady.renew(store, slots[taken])
     return taken

@@ -55,7 +55,7 @@ CAPTURES = (
     Capture("burst", "synscan", ("--seconds", "5"),
             "the same scan in 5 s, ten times as fast: more at once than the table holds", 0),
     Capture("flood", "flood", (),
-            "500,000 packets from as many invented sources in 50 s: SYNs, other TCP, UDP, pings", 0),
+            "500,000 packets from as many invented sources in 50 s: TCP of all kinds, UDP", 0),
 )  # fmt: skip
 AMOUNT = {"mixed": (1_000_000, 20_000), "scan": (500_000, 500_000), "burst": (500_000, 500_000),
           "flood": (500_000, 500_000)}  # fmt: skip

@@ -6,6 +6,7 @@ Bytes decide; a port is asked only where bytes cannot tell. Nothing here raises 
 from __future__ import annotations
 
 import re
+import struct
 
 from guardian import quic
 from guardian.brands import brand
@@ -92,7 +93,7 @@ def dns_question(message: bytes) -> bytes | None:
     """Return the first question's name, empty if there is none; None if this is no DNS."""
     if len(message) < 12:
         return None
-    counts = [int.from_bytes(message[at : at + 2], "big") for at in (4, 6, 8, 10)]
+    counts = struct.unpack_from(">4H", message, 4)
     if message[2] >> 3 & 15 > 6 or counts[0] > 64 or sum(counts) > 512 or not any(counts):
         return None
     if not counts[0]:
@@ -182,6 +183,9 @@ _UDP_BY_PORT = {
 }
 
 
+_PRINTABLE = bytes(b if 33 <= b < 127 else 63 for b in range(256)).lower()
+
+
 def printable(raw: bytes) -> bytes:
     """Return a name as lower-case printable ASCII without blanks, cut to HOST_BYTES."""
-    return bytes(b if 33 <= b < 127 else 63 for b in raw[:HOST_BYTES]).lower()
+    return raw[:HOST_BYTES].translate(_PRINTABLE)

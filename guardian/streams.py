@@ -107,6 +107,9 @@ def _asked(port: int, payload: bytes) -> bytes:  # noqa: PLR0911
 
 def stream(port: int, asking: bool, payload: bytes) -> Found:  # noqa: PLR0911
     """Return what a payload shows by itself; port: the responder's."""
+    kind = payload[:1]
+    if kind == b"\x16" and payload[1:2] == b"\x03":
+        return tls(asking, payload)
     if asking:
         match = _METHOD.match(payload)
         if match:
@@ -119,9 +122,6 @@ def stream(port: int, asking: bool, payload: bytes) -> Found:  # noqa: PLR0911
         return b"rtsp", b""
     if SIP.match(payload):
         return b"sip", b""
-    kind = payload[:1]
-    if kind == b"\x16" and payload[1:2] == b"\x03":
-        return tls(asking, payload)
     if kind == b"\x10" and asking and _is_mqtt(payload):
         return b"mqtt", b""
     if payload.startswith(b"\x13BitTorrent protocol"):

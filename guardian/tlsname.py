@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+
+_PAIR = struct.Struct(">HH").unpack_from
+
 
 def server_name(record: bytes) -> bytes:
     """Return the name in a record that begins with a ClientHello, empty if it has none.
@@ -15,7 +19,7 @@ def server_name(record: bytes) -> bytes:
     end = min(at + 2 + _number(record, at, 2), len(record))
     at += 2
     while at + 4 <= end:
-        kind, size = _number(record, at, 2), _number(record, at + 2, 2)
+        kind, size = _PAIR(record, at)
         at += 4
         if kind == 0:
             length = _number(record, at + 3, 2)

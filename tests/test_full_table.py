@@ -216,7 +216,7 @@ def test_what_was_evicted_is_told_and_counted(flood: Flood) -> None:
     """Beside a table without a cap: the same connections, and those that went early counted."""
     packets = flood(np.random.default_rng(3))
     nothing = decoded([])
-    table, endless = ConnTable(LAN, CAPACITY), ConnTable(LAN, 10**9)
+    table, endless = ConnTable(LAN, CAPACITY), ConnTable(LAN, 200_000)
     capped, cut, most = run(packets, nothing, table)
     whole, _, live = run(packets, nothing, endless)
     assert most <= CAPACITY + EVICT_EVERY < live

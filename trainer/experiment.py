@@ -93,7 +93,8 @@ def run_experiment(
         family_name, asdict(config), how, seed, split, prepared.digest, dict(data or {})
     )
     runs.write_config(folder, about)
-    dealt = split_rows(prepared, by=split.by, seed=split.seed, shares=split.shares)  # type: ignore[arg-type]
+    by: Any = split.by
+    dealt = split_rows(prepared, by=by, seed=split.seed, shares=split.shares, test=split.test)
     window = config.window if prepared.ordered else 1
     benign = _benign(prepared)
     quiet = _learns_quiet(family)

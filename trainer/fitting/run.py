@@ -32,6 +32,8 @@ class Splitting:
     """"group", "time" or "row": see trainer.sets.split."""
     seed: int = 1
     shares: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    test: tuple[str, ...] = ()
+    """Captures that are the test, by name; all others are train and validation."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def read_config(path: Path) -> RunConfig:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         split = Splitting(**about.pop("split"))
-        split = Splitting(split.by, split.seed, tuple(split.shares))  # type: ignore[arg-type]
+        shares: Any = tuple(split.shares)
+        split = Splitting(split.by, split.seed, shares, tuple(split.test))
         return RunConfig(split=split, how=fit_of(about.pop("how")), **about)
     except OSError as error:
         raise InputError(f"{path} cannot be read: give the config.json of a run") from error

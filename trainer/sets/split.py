@@ -52,6 +52,7 @@ def split(
     by: By = "group",
     seed: int = 1,
     shares: tuple[float, float, float] = (0.6, 0.2, 0.2),
+    test: tuple[str, ...] = (),
 ) -> Split:
     """Deal a set's rows out to train, valid and test, about in these shares.
 
@@ -59,14 +60,20 @@ def split(
     where there are fewer than three captures; each class comes into train and test where the
     groups allow it. Two captures alone that both have benign and other rows are taken as a
     published pair: the larger one is train and valid, the smaller one test. By time: the first
-    rows of each group are train, the last test. By row: by chance. Raises InputError where by
-    group cannot be done or the shares make no sense.
+    rows of each group are train, the last test. By row: by chance. `test` names captures that
+    are the test, all others are train and valid. Raises InputError where by group cannot be done,
+    no capture has such a name, or the shares make no sense.
     """
     if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
         raise InputError(f"shares of train, valid and test are {shares}: give three that sum to 1")
     if len(prepared) < 3:
         raise InputError(f"{prepared.name} has {len(prepared)} rows: too few to split")
-    if by == "group":
+    if test and by != "group":
+        raise InputError("captures are named for the test: split by group")
+    if test:
+        part, how = _left_out(prepared, seed, shares, test)
+        warning = ""
+    elif by == "group":
         part, how = _by_group(prepared, seed, shares)
         warning = ""
     elif by == "time":
@@ -151,11 +158,35 @@ def _official(
     return part, how
 
 
-def _deal(table: F64, rng: np.random.Generator, shares: F64) -> Array:
-    """Return int8[units]: the part of each, the best of many ways."""
+def _left_out(
+    prepared: Prepared, seed: int, shares: tuple[float, ...], test: tuple[str, ...]
+) -> tuple[Array, str]:
+    """Return the split where some captures are the test and the others train and valid."""
+    families = prepared.families()
+    names = {families[g] for g in np.unique(prepared.group).tolist()}
+    if unknown := sorted(set(test) - names):
+        raise InputError(f"{prepared.name} has no capture {unknown[0]}: {', '.join(sorted(names))}")
+    rest = sorted(names - set(test))
+    if len(rest) < 2:
+        raise InputError(f"without {', '.join(test)} no two captures are left to train and valid")
+    place = {name: k for k, name in enumerate(rest)}
+    unit = np.array([place.get(name, -1) for name in families])[prepared.group]
+    table = np.zeros((len(rest), len(prepared.classes) + 1))
+    taught = unit >= 0
+    np.add.at(table, (unit[taught], prepared.label[taught].astype(np.int64)), 1)
+    two = np.array([shares[0], shares[1], 0.0]) / (shares[0] + shares[1])
+    dealt = _deal(table, np.random.default_rng(seed), two, parts=2)
+    part = np.append(dealt, 2)[unit].astype(np.int8)
+    counts = np.bincount(dealt, minlength=2).tolist()
+    how = f"by captures: {counts[0]} train, {counts[1]} valid, test {' and '.join(sorted(test))}"
+    return part, how
+
+
+def _deal(table: F64, rng: np.random.Generator, shares: F64, parts: int = 3) -> Array:
+    """Return int8[units]: the part of each, the best of many ways; of two parts none is test."""
     n = len(table)
     if n <= _EVERY:
-        all_ways: Array = np.array(list(product(range(3), repeat=n)), dtype=np.int8)
+        all_ways: Array = np.array(list(product(range(parts), repeat=n)), dtype=np.int8)
         found: Array = all_ways[int(np.argmin(_costs(table, all_ways, shares)))]
         return found
     many = max(8, min(_TRIALS, _CELLS // n))
@@ -164,14 +195,16 @@ def _deal(table: F64, rng: np.random.Generator, shares: F64) -> Array:
     for k in range(many):
         order = rng.permutation(n)
         middle = np.cumsum(rows[order]) - rows[order] / 2
-        ways[k, order] = np.searchsorted(np.cumsum(shares)[:2] * rows.sum(), middle, side="right")
+        edges = np.cumsum(shares)[: parts - 1] * rows.sum()
+        ways[k, order] = np.searchsorted(edges, middle, side="right")
     costs = _costs(table, ways, shares)
     best: Array = ways[int(np.argmin(costs))]
     least = float(costs.min())
     for _ in range(_ROUNDS):  # then one unit at a time
         units = rng.permutation(n)[: many // 3]
-        ways = np.repeat(best[None, :], 3 * len(units), axis=0)
-        ways[np.arange(len(ways)), np.repeat(units, 3)] = np.tile(np.arange(3), len(units))
+        ways = np.repeat(best[None, :], parts * len(units), axis=0)
+        each = np.tile(np.arange(parts), len(units))
+        ways[np.arange(len(ways)), np.repeat(units, parts)] = each
         costs = _costs(table, ways, shares)
         if float(costs.min()) < least:
             best, least = ways[int(np.argmin(costs))], float(costs.min())

@@ -280,6 +280,27 @@ def test_each_switch_takes_its_part_away_and_nothing_else() -> None:
         assert np.isfinite(np.asarray(model(x, training=True))).all()
 
 
+@pytest.mark.parametrize("name", ["temporal-attention", "transformer", "vae", "gan", "bilstm"])
+def test_half_precision_learns_too_and_answers_in_whole(name: str) -> None:
+    x = rng().normal(size=(64, 4, 6)).astype(np.float32)
+    label, group = rng(1).integers(0, 3, 64), rng(2).integers(0, 3, 64)
+    found = REGISTRY[name]
+    sizes = {"hidden": 8, "code": 4, "slots": 4, "heads": 2}
+    config = found.config(window=4, **{k: v for k, v in sizes.items() if k in found.uses})
+    policy = keras().config.dtype_policy()
+    keras().config.set_dtype_policy("mixed_bfloat16")
+    try:
+        learner = found.learner(Shape(4, 6, 3), config, 3)
+        learner.model.compile("adam", learner.loss, jit_compile=False, run_eagerly=True)
+        targets = learner.targets(x, label, group)
+        history = learner.model.fit(x, targets, epochs=2, batch_size=32, verbose=0).history
+    finally:
+        keras().config.set_dtype_policy(policy)
+    assert np.isfinite(history["loss"]).all()
+    assert learner.core.output.dtype == "float32"
+    assert {str(w.dtype) for w in learner.core.weights} == {"float32"}
+
+
 def test_the_critic_stays_behind() -> None:
     found = REGISTRY["gan"]
     config = found.config(window=4, hidden=4, code=2)

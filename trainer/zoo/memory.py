@@ -33,6 +33,7 @@ class MemoryBank(layers.Layer):  # type: ignore[misc]
             trainable=False,
             aggregation="mean",
             dtype="float32",
+            autocast=False,  # its steps are too small for half precision
             name="bank",
         )
         self._sharp = math.sqrt(width)

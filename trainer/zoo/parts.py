@@ -22,7 +22,7 @@ def lstm(units: int, config: Config, unroll: bool, *, every: bool = False) -> An
 
 def to_features(shape: Shape) -> Any:
     """Return the dense layer from a decoder's steps back to the features."""
-    return layers.TimeDistributed(layers.Dense(shape.features, dtype="float32"))
+    return layers.TimeDistributed(layers.Dense(shape.features, dtype="float32"), dtype="float32")
 
 
 def to_classes(shape: Shape) -> Any:

@@ -228,7 +228,7 @@ class ConnTable:
         """Return the packets' keys, their order by key, the groups, and each group's slot or -1."""
         while True:
             keyed = keys.of(packets, self._words)
-            order = np.argsort(keyed.hash, kind="stable")
+            order = keys.sort(keyed.hash)
             groups = Groups.of(keyed, order)
             if groups is not None:
                 slots = self._slots(groups.hashes)

@@ -121,6 +121,22 @@ def again(low: U64, high: U64, rest: U64, words: U64) -> tuple[U64, Bool]:
     return _join(low_end, high_end, rest & np.uint64(0xFFFF), one_way, words), turn
 
 
+def sort(hashes: U64) -> I64:
+    """Return the order that brings equal hashes together, each in order of arrival.
+
+    A plain sort of values that carry their place is many times as fast as a stable argsort. Where
+    two hashes differ only in the bits that the place takes, that one is done.
+    """
+    n = len(hashes)
+    low = np.uint64((1 << n.bit_length()) - 1)
+    order: I64 = (np.sort((hashes & ~low) | np.arange(n, dtype=np.uint64)) & low).astype(np.int64)
+    sorted_ = hashes[order]
+    alike = (sorted_[1:] ^ sorted_[:-1]) <= low
+    if (alike & (sorted_[1:] != sorted_[:-1])).any():
+        return np.argsort(hashes, kind="stable")
+    return order
+
+
 @dataclass(frozen=True)
 class Groups:
     """The packets of a batch by key: group g are order[first[g] : first[g] + count[g]]."""

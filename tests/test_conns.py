@@ -322,3 +322,10 @@ def test_a_late_packet_gets_a_uid_of_its_own() -> None:
     again, _ = feed([first, replace(first, time=100 * NS), first])
     assert len(set(records.uid.tolist())) == 3
     assert len(set(again.uid.tolist())) == len(again) == 2
+
+
+@given(st.lists(st.integers(0, 1 << 14) | st.integers((1 << 64) - 50, (1 << 64) - 1), max_size=40))
+def test_sort_is_stable(hashes: list[int]) -> None:
+    """Also where hashes differ only in the bits that the place is written over."""
+    given_ = np.array(hashes, dtype=np.uint64)
+    assert np.array_equal(keys.sort(given_), np.argsort(given_, kind="stable"))

@@ -1,9 +1,10 @@
-"""Events of many TCP connections applied at once: in each round the next one of every row.
+"""Events of many TCP connections applied at once, by column, as far as they are of the usual kind.
 
-Most of what TCP does is the same for all: a handshake, data in order, a close. Rows whose next
-event is of that kind take it by column (steady.py, shakes.py), and go on to the next round; a
-row where anything is out of the ordinary is left where it is, and the rest of its events go one
-by one through tcp.packet. Both ways must say the same.
+Most of what TCP does is the same for all: a handshake, data in order, a close. Each stage below
+takes the next event of every row where it is of the stage's kind (steady.py, shakes.py), so that
+one round of the stages carries most rows through all that a batch holds of them. A row where
+anything is out of the ordinary is left where it is, and the rest of its events go one by one
+through tcp.packet. Both ways must say the same.
 """
 
 from __future__ import annotations
@@ -15,12 +16,22 @@ from guardian.connalone import boundary
 from guardian.connstate import BORN, INACTIVE, NEVER, OPENED, RESP, STATE
 from guardian.connstore import Store
 from guardian.events import Columns
-from guardian.tables import I64, U8, Bool, Packets
-from guardian.tcp import F_FIN, F_RST, F_SYN
+from guardian.tables import I64, U8, Array, Bool, Packets
+from guardian.tcp import F_ACK, F_FIN, F_RST, F_SYN
 
-LEAST_ROWS = 48
-"""A round costs as much as this many events one by one; fewer rows than that are left alone."""
+LEAST_ROWS = 12
+"""A stage costs as much as about twice this many events one by one; it waits for so many rows."""
 _NONE = np.zeros(0, dtype=np.int64)
+_RUN, _SYN, _SYN_ACK, _FIN, _RST, _OTHER = range(6)
+_STAGES = (
+    (shakes.open_, (_SYN,)),
+    (shakes.answer, (_SYN_ACK, _RST)),
+    (steady.run, (_RUN,)),
+    (shakes.end, (_FIN, _RST)),
+    (shakes.end, (_FIN, _RST)),
+    (steady.run, (_RUN,)),
+)
+"""The life of a connection; by the second end the other side has closed, too."""
 
 
 def advance(
@@ -37,7 +48,8 @@ def advance(
     begin = np.searchsorted(place, np.arange(len(slots)))
     stop = np.append(begin[1:], len(place))
     cursor = begin.copy()
-    going = np.flatnonzero(tcp & (begin < stop))
+    kind = np.append(_kinds(events), _OTHER)
+    going = tcp & (begin < stop)
     snapshots: list[I64] = [_NONE]
     applied: list[I64] = []
 
@@ -49,19 +61,31 @@ def advance(
             steady.renew(store, whose)
             applied.clear()
 
-    while len(going) >= LEAST_ROWS:
-        at = cursor[going]
-        going = going[events["tick_end"][at] < store.deadline[slots[going]]]
-        at = cursor[going]
-        due = store.due[slots[going]] <= events["tick"][at]
-        if due.any():
-            look()  # a slice tells what its packets showed
-            snapshots.append(store.snapshot(slots[going[due]]))
-        taken = _round(store, slots[going], at, events)
-        applied.append(at[taken])
-        going = going[taken]
-        cursor[going] += 1
-        going = going[cursor[going] < stop[going]]
+    moved = True
+    while moved:
+        moved = False
+        for apply, kinds in _STAGES:
+            rows = np.flatnonzero(going & (cursor < stop))
+            rows = rows[np.isin(kind[cursor[rows]], kinds)]
+            if apply is shakes.answer:
+                rows = rows[store.ints[slots[rows], RESP + STATE] == INACTIVE]
+            if len(rows) < LEAST_ROWS:
+                continue
+            at, mine = cursor[rows], slots[rows]
+            alive = events["tick_end"][at] < store.deadline[mine]
+            if not alive.all():
+                going[rows[~alive]] = False
+                rows, at, mine = rows[alive], at[alive], mine[alive]
+            due = store.due[mine] <= events["tick"][at]
+            if due.any():
+                look()  # a slice tells what its packets showed
+                snapshots.append(store.snapshot(mine[due]))
+            taken = apply(store, mine, at, events)
+            _count(store, mine[taken], at[taken], events)
+            applied.append(at[taken])
+            cursor[rows[taken]] += 1
+            going[rows[~taken]] = False
+            moved |= bool(taken.any())
     # A service may allow a connection a longer silence. A row for which that is of matter within
     # the batch stopped at its deadline, and goes on alone from here.
     look()
@@ -69,30 +93,25 @@ def advance(
     return left, np.concatenate(snapshots)
 
 
-def _round(store: Store, slots: I64, at: I64, events: Columns) -> Bool:
-    """Apply event at[k] to the row slots[k]; return bool[k]: which were."""
-    single = events["single"][at]
+def _kinds(events: Columns) -> Array:
+    """Return the kind of each event; _OTHER is for no stage."""
+    flags = events["flags"]
+    control = flags & (F_SYN | F_FIN | F_RST)
+    syn = np.where(flags & F_ACK, _SYN_ACK, _SYN)
+    plain = ~events["bad"] & (events["captured"] >= events["length"])
+    plain &= (events["window"] > 0) | (control == F_RST)
+    return np.select(
+        [~events["single"], ~plain, control == F_SYN, control == F_FIN, control == F_RST],
+        [_RUN, _OTHER, syn, _FIN, _RST],
+        _OTHER,
+    )
+
+
+def _count(store: Store, slots: I64, at: I64, events: Columns) -> None:
+    """Open the slices in which rows speak first, and set their deadlines."""
     opens = store.due[slots] == NEVER
-    kinds = [(steady.run, ~single)]
-    if single.any():
-        plain = single & ~events["bad"][at]
-        plain &= events["captured"][at] >= events["length"][at]
-        control = events["flags"][at] & (F_SYN | F_FIN | F_RST)
-        plain &= (events["window"][at] > 0) | (control == F_RST)
-        lone = store.ints[slots, RESP + STATE] == INACTIVE
-        syn = control == F_SYN
-        kinds.append((shakes.open_, plain & syn & lone))
-        kinds.append((shakes.answer, plain & lone & (syn | (control == F_RST))))
-        kinds.append((shakes.end, plain & ~lone & ((control == F_FIN) | (control == F_RST))))
-    taken = np.zeros(len(slots), dtype=np.bool_)
-    for apply, picked in kinds:
-        rows = np.flatnonzero(picked & ~taken)
-        if len(rows):
-            taken[rows] = apply(store, slots[rows], at[rows], events)
-    fresh = taken & opens
-    if fresh.any():
-        mine, event = slots[fresh], at[fresh]
+    if opens.any():
+        mine, event = slots[opens], at[opens]
         store.ints[mine, OPENED] = events["ts"][event]
         store.due[mine] = boundary(store.ints[mine, BORN], events["tick"][event])
-    steady.renew(store, slots[taken])
-    return taken
+    steady.renew(store, slots)

@@ -285,7 +285,7 @@ def test_half_precision_learns_too_and_answers_in_whole(name: str) -> None:
     x = rng().normal(size=(64, 4, 6)).astype(np.float32)
     label, group = rng(1).integers(0, 3, 64), rng(2).integers(0, 3, 64)
     found = REGISTRY[name]
-    sizes = {"hidden": 8, "code": 4, "slots": 4, "heads": 2}
+    sizes: dict[str, Any] = {"hidden": 8, "code": 4, "slots": 4, "heads": 2}
     config = found.config(window=4, **{k: v for k, v in sizes.items() if k in found.uses})
     policy = keras().config.dtype_policy()
     keras().config.set_dtype_policy("mixed_bfloat16")

@@ -141,6 +141,39 @@ def test_a_run_is_repeated_from_its_config_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.train
+def test_the_config_says_where_the_set_came_from(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow")
+    from trainer.experiment import repeat, run_experiment
+    from trainer.sets.registry import prepare
+
+    source = {"kind": "iot23", "paths": [str(data)], "limit": 400}
+    prepared = prepare("iot23", [data], cache=tmp_path / "cache", limit=400)
+    config = REGISTRY["boosted"].config(window=4, trees=3)
+    one = run_experiment(
+        prepared, "boosted", config, Splitting("time"), tmp_path / "one", data=source, echo=quiet
+    )
+    two = repeat(tmp_path / "one", tmp_path / "two", cache=tmp_path / "cache", echo=quiet)
+    assert one.about["metrics"] == two.about["metrics"]
+    files = [tmp_path / name / "trees.npz" for name in ("one", "two")]
+    with np.load(files[0]) as a, np.load(files[1]) as b:
+        for name in a.files:
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+@pytest.mark.train
+def test_weights_by_class_reach_the_fit(tmp_path: Path) -> None:
+    prepared = made()
+    losses = [
+        run(
+            "lstm-classifier", tmp_path / str(on), prepared, config={"hidden": [4]},
+            how=replace(QUICK, epochs=1, class_weights=on),
+        ).about["curves"]["loss"]
+        for on in (False, True)
+    ]  # fmt: skip
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.train
 @pytest.mark.slow
 def test_an_ensemble_is_chosen_from_its_members(tmp_path: Path) -> None:
     members = ["boosted", "lstm-autoencoder"]

@@ -15,6 +15,11 @@ from trainer.zoo.screens import no_network, nodes_of, rows_of
 
 DEEPEST = 8
 """Splits from a root to a leaf: each step costs the gateway a pass over all trees."""
+SHRINK = 1.0
+"""L2 of the leaves' values. Without it, rows that are told for sure already have next to no
+second derivative, and of several classes a rare one's leaves grow without bounds: NSL-KDD by row
+then has an AUC of 0.961 instead of 0.9999.
+"""
 
 
 def fit(x: F32, label: Array, weight: F32 | None, config: Config, seed: int) -> trees.Trees:
@@ -30,6 +35,7 @@ def fit(x: F32, label: Array, weight: F32 | None, config: Config, seed: int) -> 
         max_leaf_nodes=config.leaves,
         max_depth=DEEPEST,
         learning_rate=min(config.rate, 1.0),
+        l2_regularization=SHRINK,
         early_stopping=False,
         random_state=seed,
     ).fit(rows_of(x), label, sample_weight=weight)

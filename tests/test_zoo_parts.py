@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import math
 from functools import cache
 from typing import Any
@@ -15,6 +16,13 @@ from tests.conftest import ROOT
 from trainer.zoo.family import REGISTRY, Shape
 
 pytestmark = [pytest.mark.train, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(autouse=True)
+def needs_tensorflow() -> None:
+    """Skip where there is none, without importing it while tests are collected."""
+    if importlib.util.find_spec("tensorflow") is None:
+        pytest.skip("needs tensorflow")
 
 
 def load(name: str) -> Any:

@@ -16,6 +16,7 @@ import click
 from guardian import __version__
 from guardian.errors import ConfigError, GuardianError
 from guardian.tell import harmless
+from guardian.traincli import TRAIN_COMMANDS
 from guardian.usercli import USER_COMMANDS, database
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -219,85 +220,8 @@ def dump(what: str, db: Path | None, form: str, config: Path | None) -> None:
     work(what, database(db), form)
 
 
-@cli.command()
-@click.argument("inputs", metavar="[INPUT]...", nargs=-1, type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Bundle folder.")
-@click.option("--data", type=click.Path(path_type=Path), help="Also learn from this data folder.")
-@click.option("--simulate", "homes", type=int, default=24, show_default=True, help="Homes.")
-@click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--epochs", type=int, default=0, help="0: as many as the recipe says.")
-@click.option("--quick", is_flag=True, help="A small model from few homes, to try the way.")
-@CONFIG
-@LAN
-def train(
-    inputs: tuple[Path, ...],
-    out: Path,
-    data: Path | None,
-    homes: int,
-    seed: int,
-    epochs: int,
-    quick: bool,
-    config: Path | None,
-    lan: tuple[str, ...],
-) -> None:
-    """Train a bundle from logs, captures and simulated homes (workstation)."""
-    workstation().train(
-        list(inputs),
-        out,
-        data=data,
-        simulate=homes,
-        seed=seed,
-        epochs=epochs,
-        quick=quick,
-        echo=say,
-        lan=settings_of(config, lan).home.lan,
-    )
-
-
-@cli.command()
-@click.option("--bundle", type=click.Path(path_type=Path), help="Bundle (default: the shipped).")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of captures.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder of the report.")
-@click.option("--leave-one-out", is_flag=True, help="Retrain without each capture.")
-def evaluate(bundle: Path | None, data: Path | None, out: Path | None, leave_one_out: bool) -> None:
-    """The table by capture left out of training (workstation)."""
-    if data is None:
-        data = Path(os.environ.get("GUARDIAN_DATA", "../shared/data"))
-    if not data.is_dir():
-        raise GuardianError(f"no captures at {data}: give --data FOLDER or set GUARDIAN_DATA")
-    work = workstation()
-    report = work.evaluate(bundle, data, out, leave_one_out=leave_one_out, echo=say)
-    if out is None:
-        click.echo(work.markdown(report), nl=False)
-
-
-@cli.command()
-@click.argument("run_folder", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Bundle folder.")
-def export(run_folder: Path, out: Path) -> None:
-    """Quantize a trained run again and write its bundle (workstation)."""
-    workstation().export(run_folder, out, echo=say)
-
-
-for command in USER_COMMANDS:
+for command in (*TRAIN_COMMANDS, *USER_COMMANDS):
     cli.add_command(command)
-
-
-def say(text: str) -> None:
-    """Tell progress: on stderr, so that stdout stays for results."""
-    click.echo(text, err=True)
-
-
-def workstation() -> Any:
-    """Return trainer.commands, or say how to install what it needs."""
-    try:
-        from trainer import commands
-    except ImportError as error:
-        raise GuardianError(
-            f"this needs the workstation's packages ({error.name} is missing): "
-            "pip install 'guardian-home[train]'"
-        ) from error
-    return commands
 
 
 def main() -> None:

@@ -19,8 +19,12 @@ from trainer import recipe as recipes
 from trainer import run as runs
 from trainer.export import export as write_bundle
 from trainer.export import judged_forms
+from trainer.named import export_model, listing, report, train_model
 from trainer.opened import opened_by
 from trainer.report import markdown
+
+__all__ = ["evaluate", "export", "export_model", "listing", "markdown", "report", "train",
+           "train_model"]  # fmt: skip
 
 Echo = Callable[[str], None]
 

@@ -1,0 +1,214 @@
+"""`guardian train`, `guardian evaluate`, `guardian export`: their options, and nothing of the work.
+
+What they do lives in trainer.commands, which is imported when a command runs: a gateway has none of
+what it needs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from guardian.errors import ConfigError, GuardianError
+from guardian.hush import hushed
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FORMS = ("int8", "float32", "dynamic")
+_PATH = click.Path(path_type=Path)
+_POSITIVE = click.IntRange(min=1)
+
+_MODEL = (
+    click.option("--model", metavar="NAME", help="The family to train; --list shows them."),
+    click.option("--set", "set_name", metavar="NAME",
+                 help="A data set below --data, or the kind of INPUT (else it is guessed)."),
+    click.option("--preset", metavar="NAME",
+                 help="fast, high-performance, interpretability or online."),
+    click.option("--split", type=click.Choice(["group", "time", "row"]), default=None,
+                 help="Keep captures or devices apart (group, the default), or not."),
+    click.option("--seq-length", type=_POSITIVE, help="Steps of a sequence."),
+    click.option("--stride", type=_POSITIVE, help="Steps between two sequences."),
+    click.option("--hidden-size", metavar="N[,N...]", help="Units of each layer."),
+    click.option("--layers", type=_POSITIVE, help="How many layers."),
+    click.option("--heads", type=_POSITIVE, help="Heads of attention."),
+    click.option("--dropout", type=float, help="Share of units dropped while training."),
+    click.option("--batch", type=_POSITIVE, help="Sequences of one training step."),
+    click.option("--rate", type=float, help="Learning rate at its peak."),
+    click.option("--patience", type=click.IntRange(min=0),
+                 help="Epochs without a better validation loss before it stops."),
+    click.option("--option", "options", multiple=True, metavar="KEY=VALUE",
+                 help="Any other hyperparameter of the model; repeatable."),
+    click.option("--class-weights", is_flag=True, default=None,
+                 help="Every class counts the same."),
+    click.option("--precision", type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
+                 default=None, help="Numbers that layers compute in."),
+    click.option("--gradient-checkpointing", is_flag=True, default=None,
+                 help="Less memory, more time."),
+    click.option("--distribute", type=click.Choice(["mirrored", "multiworker"]), default=None,
+                 help="Over all GPUs, or over the machines that TF_CONFIG names."),
+    click.option("--search", type=_POSITIVE, metavar="N",
+                 help="Try N hyperparameters by validation, then train the best."),
+    click.option("--resume", is_flag=True, help="Go on with the run in OUT where it was killed."),
+    click.option("--from", "from_config", type=_PATH, metavar="CONFIG",
+                 help="Repeat a run from its config.json."),
+    click.option("--limit", type=_POSITIVE, help="Read the first rows of each file alone."),
+    click.option("--cache", type=_PATH, help="Folder of prepared sets."),
+    click.option("--threshold", metavar="METHOD", help="The line that the exported model carries."),
+    click.option("--tensorboard", is_flag=True, default=None, help="Curves for TensorBoard."),
+    click.option("--onnx", is_flag=True, help="Export as ONNX, too."),
+    click.option("--list", "list_all", is_flag=True,
+                 help="Show the models, data sets and presets, and end."),
+)  # fmt: skip
+
+
+def _with(options: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
+    def decorated(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorated
+
+
+@click.command()
+@click.argument("inputs", metavar="[INPUT]...", nargs=-1, type=_PATH)
+@click.option("-o", "--out", type=_PATH, help="Folder of the bundle, or of the run with --model.")
+@click.option("--data", type=_PATH, help="Folder of data sets: also learn from it; with --set.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--epochs", type=click.IntRange(min=0), default=0, help="0: as many as is usual.")
+@click.option("--simulate", "homes", type=int, default=24, show_default=True,
+              help="Homes of the shipped recipe.")  # fmt: skip
+@click.option("--quick", is_flag=True, help="The recipe with few homes, to try the way.")
+@click.option("-c", "--config", type=_PATH,
+              help="Settings (TOML); with --model its hyperparameters.")  # fmt: skip
+@click.option("--lan", multiple=True, metavar="CIDR", help="A network at home; of the recipe.")
+@_with(_MODEL)
+def train(
+    inputs: tuple[Path, ...],
+    out: Path | None,
+    data: Path | None,
+    seed: int,
+    epochs: int,
+    homes: int,
+    quick: bool,
+    config: Path | None,
+    lan: tuple[str, ...],
+    list_all: bool,
+    **wishes: Any,
+) -> None:
+    """Train on a workstation: the shipped recipe's bundle, or any model by its name.
+
+    Without --model the recipe learns from INPUT (captures, logs, the daemon's database) and from
+    simulated homes, and writes a bundle. With --model, INPUT is a file or folder of any known
+    kind, or --set NAME --data FOLDER; OUT gets all of the run.
+    """
+    given = {key: value for key, value in wishes.items() if value not in (None, False, ())}
+    if list_all:
+        click.echo(workstation().listing(), nl=False)
+        return
+    if out is None:
+        raise click.UsageError("Missing option '-o' / '--out'.")
+    if any(key in given for key in ("model", "from_config", "resume")):
+        if quick or lan:
+            raise ConfigError(f"{'--quick' if quick else '--lan'} is of the shipped recipe: leave"
+                              " it out, or leave --model out")  # fmt: skip
+        work = workstation()
+        try:
+            text = work.train_model(
+                list(inputs), out, data=data, seed=seed, epochs=epochs or None, config=config,
+                echo=say, **given,
+            )  # fmt: skip
+        except ConfigError as error:  # of an option, not of the settings
+            raise GuardianError(str(error)) from error
+        click.echo(text, nl=False)
+        return
+    if given:
+        name = next(iter(given)).replace("set_name", "set").replace("_", "-")
+        raise ConfigError(f"--{name} is of a model by name: give --model NAME (--list shows them)")
+    from guardian import config as configuration  # noqa: PLC0415
+
+    settings = configuration.override(configuration.load(config), "home", lan=lan or None)
+    workstation().train(
+        list(inputs), out, data=data, simulate=homes, seed=seed, epochs=epochs, quick=quick,
+        echo=say, lan=settings.home.lan,
+    )  # fmt: skip
+
+
+@click.command()
+@click.argument("run_folder", metavar="[RUN]", required=False, type=_PATH)
+@click.option("--bundle", type=_PATH, help="Bundle (default: the shipped).")
+@click.option("--data", type=_PATH, help="Folder of captures.")
+@click.option("-o", "--out", type=_PATH, help="Folder of the report.")
+@click.option("--leave-one-out", is_flag=True, help="Retrain without each capture.")
+def evaluate(
+    run_folder: Path | None,
+    bundle: Path | None,
+    data: Path | None,
+    out: Path | None,
+    leave_one_out: bool,
+) -> None:
+    """What a model is worth (workstation).
+
+    Of a RUN of `guardian train --model` its report, on the rows that were its test; else the
+    table of a bundle by capture left out of training.
+    """
+    if run_folder is not None:
+        if bundle is not None or leave_one_out:
+            raise ConfigError("a RUN is judged on its own test rows: leave --bundle and"
+                              " --leave-one-out out")  # fmt: skip
+        click.echo(workstation().report(run_folder, out, echo=say), nl=False)
+        return
+    if data is None:
+        data = Path(os.environ.get("GUARDIAN_DATA", "../shared/data"))
+    if not data.is_dir():
+        raise GuardianError(f"no captures at {data}: give --data FOLDER or set GUARDIAN_DATA")
+    work = workstation()
+    report = work.evaluate(bundle, data, out, leave_one_out=leave_one_out, echo=say)
+    if out is None:
+        click.echo(work.markdown(report), nl=False)
+
+
+@click.command()
+@click.argument("run_folder", metavar="RUN", type=_PATH)
+@click.option("-o", "--out", type=_PATH, required=True, help="Folder of the bundle or the model.")
+@click.option(
+    "--form",
+    type=click.Choice(FORMS),
+    help="Of a run by --model (default: the quickest that loses next to nothing).",
+)
+@click.option("--onnx", is_flag=True, help="Also as ONNX.")
+def export(run_folder: Path, out: Path, form: str | None, onnx: bool) -> None:
+    """Quantize a trained run again and write its bundle or model (workstation)."""
+    work = workstation()
+    if (run_folder / "config.json").exists():
+        click.echo(work.export_model(run_folder, out, form=form, onnx=onnx, echo=say), nl=False)
+        return
+    if form or onnx:
+        raise ConfigError("a bundle has its forms from the recipe: leave --form and --onnx out, or"
+                          " give the run of a model by name")  # fmt: skip
+    work.export(run_folder, out, echo=say)
+
+
+TRAIN_COMMANDS: tuple[click.Command, ...] = (train, evaluate, export)
+
+
+def say(text: str) -> None:
+    """Tell progress: on stderr, so that stdout stays for results."""
+    click.echo(text, err=True)
+
+
+def workstation() -> Any:
+    """Return trainer.commands, or say how to install what it needs."""
+    try:
+        with hushed():  # it tells of processors and drivers that it does not find
+            from trainer import commands  # noqa: PLC0415
+    except ImportError as error:
+        raise GuardianError(
+            f"this needs the workstation's packages ({error.name} is missing): "
+            "pip install 'guardian-home[train]'"
+        ) from error
+    return commands

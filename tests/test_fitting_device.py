@@ -163,7 +163,15 @@ def test_the_time_left_counts_from_where_it_went_on() -> None:
     screen, clock = _Screen(), iter([0.0, 10.0])
     bar = Progress("m", 20, 1000, print, begin=10, stream=screen, clock=lambda: next(clock))
     bar.within(15, 0.0)
-    assert "500 a second, at most 8 s left" in screen.getvalue()
+    assert "500 a second, at most 10 s left" in screen.getvalue()
+
+
+def test_compiling_does_not_count_as_rate() -> None:
+    screen, clock = _Screen(), iter([0.0, 100.0, 101.0])
+    bar = Progress("m", 2, 1000, print, stream=screen, clock=lambda: next(clock))
+    bar.compiled(0.1)
+    bar.within(0, 0.6)
+    assert "500 a second, at most 3 s left" in screen.getvalue()
 
 
 # --- in processes of their own ----------------------------------------------------------

@@ -164,7 +164,8 @@ class _Run:
             order = np.arange(len(valid), dtype=np.int32)
             self._held = (tensors(valid), *plan(order, min(len(valid), 4 * batch)))
         self._whole: Any = None
-        self._steps = 4.0
+        self._steps = 0.0
+        """Of the next call; 0 before the first, which is one step and compiles."""
 
     def valid(self) -> float:
         """Return the validation loss."""
@@ -200,11 +201,14 @@ class _Run:
             begun = time.monotonic()
             losses += self._train(data, index, counts, first, last, epoch, past).tolist()
             spent = time.monotonic() - begun
-            # The first call compiles, which says nothing about the next.
-            wished = (last - first) * CALL_SECONDS / max(spent, 1e-4)
-            self._steps = min(max(wished, self._steps / 4), self._steps * 8)
-            first = last
-            bar.within(epoch, done + share * first / len(index))
+            first, now = last, done + share * last / len(index)
+            if not self._steps:
+                self._steps = 4.0
+                bar.compiled(epoch + now)
+            else:
+                wished = self._steps * CALL_SECONDS / max(spent, 1e-4)
+                self._steps = min(max(wished, 1.0), self._steps * 8)
+            bar.within(epoch, now)
         return math.fsum(losses)
 
 

@@ -24,7 +24,7 @@ class Progress:
         rows: int,
         echo: Echo,
         *,
-        begin: int = 0,
+        begin: float = 0,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -33,6 +33,10 @@ class Progress:
         self._tty = self._stream.isatty()
         self._clock = clock
         self._first, self._begun = begin, clock()
+
+    def compiled(self, done: float) -> None:
+        """Count rate and time left from here: what was before was mostly compiling."""
+        self._first, self._begun = done, self._clock()
 
     def within(self, epoch: int, share: float) -> None:
         """Draw the bar: `share` of an epoch (from 0) is done."""

@@ -375,18 +375,23 @@ class ConnTable:
         self._tell_snapshots()
 
     def _evict(self, now: int) -> None:
-        """Trim the table: first those that got no answer, of these the longest silent."""
+        """Trim the table: of unanswered ones, single exchanges and sessions the most numerous kind
+        gives first, of it the longest silent. A flood is most of its kind, whichever that is."""
         self._sweep(now)
         excess = len(self._slot_of) - self.capacity
         if excess <= 0:
             return
         slots = np.flatnonzero(self._store.deadline != NEVER)
-        answered = self._store.ints[slots, RESP + PKTS] > 0
-        silent = slots[~answered]
-        going = _oldest(self._store, silent, min(excess, len(silent)))
-        if len(going) < excess:
-            more = _oldest(self._store, slots[answered], excess - len(going))
-            going = np.concatenate((going, more))
+        ints = self._store.ints
+        kind = np.minimum(ints[slots, ORIG + PKTS], ints[slots, RESP + PKTS]).clip(0, 2)
+        parts = [slots[kind == k] for k in range(3)]
+        leave = _shares([len(part) for part in parts], self.capacity)
+        going = np.concatenate(
+            [
+                _oldest(self._store, part, len(part) - stay)
+                for part, stay in zip(parts, leave, strict=True)
+            ]
+        )
         self.evicted += excess
         # Told just after this moment, when all that was due at it is known.
         self._end(going, np.full(excess, now + 1, dtype=np.int64))
@@ -395,6 +400,15 @@ class ConnTable:
         records, self._records = _due(self._records, now)
         slices, self._slices = _due(self._slices, now)
         return Told(records, slices)
+
+
+def _shares(counts: list[int], room: int) -> list[int]:
+    """Return how many of each kind stay: the most numerous gives first."""
+    stay = [0] * len(counts)
+    for left, k in zip(range(len(counts), 0, -1), np.argsort(counts, kind="stable"), strict=True):
+        stay[k] = min(counts[k], room // left)
+        room -= stay[k]
+    return stay
 
 
 def _oldest(store: Store, slots: I64, n: int) -> I64:

@@ -13,7 +13,7 @@ import numpy as np
 
 from guardian import shakes, steady
 from guardian.connalone import boundary
-from guardian.connstate import BORN, INACTIVE, NEVER, OPENED, RESP, STATE
+from guardian.connstate import BORN, FIRST, INACTIVE, NEVER, OPENED, RESP, STATE
 from guardian.connstore import Store
 from guardian.events import Columns
 from guardian.tables import I64, U8, Array, Bool, Packets
@@ -21,10 +21,13 @@ from guardian.tcp import F_ACK, F_FIN, F_RST, F_SYN
 
 LEAST_ROWS = 12
 """A stage costs as much as about twice this many events one by one; it waits for so many rows."""
+AT_ONCE = 1_024
+"""Rows that a stage takes at once: more no longer fit a cache."""
 _NONE = np.zeros(0, dtype=np.int64)
 _RUN, _SYN, _SYN_ACK, _FIN, _RST, _OTHER = range(6)
 _STAGES = (
     (shakes.open_, (_SYN,)),
+    (shakes.first, (_RUN, _SYN_ACK, _RST)),
     (shakes.answer, (_SYN_ACK, _RST)),
     (steady.run, (_RUN,)),
     (shakes.end, (_FIN, _RST)),
@@ -67,7 +70,9 @@ def advance(
         for apply, kinds in _STAGES:
             rows = np.flatnonzero(going & (cursor < stop))
             rows = rows[np.isin(kind[cursor[rows]], kinds)]
-            if apply is shakes.answer:
+            if apply is shakes.first:
+                rows = rows[store.ints[slots[rows], FIRST] == 0]
+            elif apply is shakes.answer:
                 rows = rows[store.ints[slots[rows], RESP + STATE] == INACTIVE]
             if len(rows) < LEAST_ROWS:
                 continue
@@ -76,11 +81,18 @@ def advance(
             if not alive.all():
                 going[rows[~alive]] = False
                 rows, at, mine = rows[alive], at[alive], mine[alive]
+            if not len(rows):
+                continue
             due = store.due[mine] <= events["tick"][at]
             if due.any():
                 look()  # a slice tells what its packets showed
                 snapshots.append(store.snapshot(mine[due]))
-            taken = apply(store, mine, at, events)
+            taken = np.concatenate(
+                [
+                    apply(store, mine[k : k + AT_ONCE], at[k : k + AT_ONCE], events)
+                    for k in range(0, len(mine), AT_ONCE)
+                ]
+            )
             _count(store, mine[taken], at[taken], events)
             applied.append(at[taken])
             cursor[rows[taken]] += 1

@@ -32,6 +32,7 @@ from guardian.connstate import (
     MAC,
     ORIG,
     PARTIAL,
+    PARTIAL_SIDE,
     PKTS,
     PREV,
     REAS,
@@ -43,12 +44,13 @@ from guardian.connstate import (
     SKIP,
     START,
     STATE,
+    SYN_ACK_SENT,
     SYN_SENT,
     TRIM,
 )  # fmt: skip
 from guardian.connstore import Store
 from guardian.events import Columns, wrapped
-from guardian.history import B_FIN, B_RST, B_SYN
+from guardian.history import B_ACK, B_DATA, B_FIN, B_RST, B_SYN
 from guardian.reassembly import HELD_BYTES, UNACKED_BYTES
 from guardian.tables import I64, Array, Bool
 from guardian.tcp import F_ACK, F_RST, F_SYN, TCP_IDLE_NS
@@ -68,7 +70,7 @@ def _count(rows: Array, side: Array | int, events: Columns, at: I64) -> None:
 def open_(store: Store, slots: I64, at: I64, events: Columns) -> Bool:
     """The first packet of a connection is a SYN of its originator."""
     rows = store.ints[slots]
-    ok = (events["flags"][at] & F_ACK == 0) & (events["length"][at] == 0)
+    ok: Bool = (events["flags"][at] & F_ACK == 0) & (events["length"][at] == 0)
     ok &= (rows[:, FIRST] == 0) & (rows[:, SEENHIST] == 0) & (rows[:, ORIG + STATE] == INACTIVE)
     ok &= events["low"][at] == (rows[:, LOW] != 0)
     rows, slots, at = rows[ok], slots[ok], at[ok]
@@ -81,8 +83,52 @@ def open_(store: Store, slots: I64, at: I64, events: Columns) -> Bool:
     rows[:, ATTEMPT] = events["tick"][at]
     store.ints[slots] = rows
     store.write(slots, b"S")
-    took: Bool = ok
-    return took
+    return ok
+
+
+def first(store: Store, slots: I64, at: I64, events: Columns) -> Bool:
+    """The first packet is no SYN: data or an acknowledgement, a SYN-ACK, a RST.
+
+    So begin connections that were there before the capture, and floods of such packets.
+    """
+    rows = store.ints[slots]
+    flags, length = events["flags"][at], events["length"][at].astype(np.int64)
+    syn, rst, acks = (flags & bit != 0 for bit in (F_SYN, F_RST, F_ACK))
+    ok: Bool = (rows[:, FIRST] == 0) & (rows[:, SEENHIST] == 0) & (events["count"][at] == 1)
+    ok &= (rows[:, ORIG + STATE] == INACTIVE) & (rows[:, RESP + STATE] == INACTIVE)
+    ok &= (length == 0) | (~(syn | rst) & (length <= UNACKED_BYTES))
+    rows, slots, at, length = rows[ok], slots[ok], at[ok], length[ok]
+    syn, rst, acks = syn[ok], rst[ok], acks[ok]
+    every = np.arange(len(rows))
+    asks = events["low"][at] == (rows[:, LOW] != 0)
+    side = np.where(asks, ORIG, RESP)
+    peer = ORIG + RESP - side
+    _count(rows, side, events, at)
+    rows[:, FIRST] = np.where(asks, 1, 2)
+    rows[:, PARTIAL] = asks | ~syn
+    seq = events["seq"][at].astype(np.int64)
+    rows[every, side + START] = np.where(syn, seq, (seq - 1) & 0xFFFFFFFF)
+    rows[every, side + SEQ] = 1 + length
+    rows[every, side + REAS] = 1 + length
+    rows[every, side + HIGH] = np.where(length > 0, 1 + length, 0)
+    ack = events["ack"][at].astype(np.int64)
+    rows[every, peer + START] = np.where(acks, (ack - 1) & 0xFFFFFFFF, 0)
+    rows[every, side + STATE] = np.select(
+        [syn & asks, syn, rst], [SYN_ACK_SENT, ESTABLISHED, RESET], PARTIAL_SIDE
+    )
+    half = syn & asks
+    rows[:, ATTEMPT] = np.where(half, rows[:, SEEN], 0)
+    rows[:, IDLE] = np.where(half, rows[:, IDLE], np.maximum(rows[:, IDLE], TCP_IDLE_NS))
+    rows[every, side + H_RST] = rst
+    rows[every, side + EOF] = rows[every, side + CLOSED] = rst
+    rows[:, CLOSING] = np.where(rst, rows[:, SEEN], 0)
+    bit = np.select([syn, rst, length > 0, acks], [B_SYN, B_RST, B_DATA, B_ACK], 0)
+    rows[:, SEENHIST] = bit << np.where(asks, 0, 16)
+    store.ints[slots] = rows
+    letter = np.select([syn, rst, length > 0], [b"H", b"R", b"D"], b"A")
+    letter = np.where(asks, letter, np.char.lower(letter))
+    store.write(slots[bit != 0], letter[bit != 0])
+    return ok
 
 
 def answer(store: Store, slots: I64, at: I64, events: Columns) -> Bool:
@@ -91,7 +137,7 @@ def answer(store: Store, slots: I64, at: I64, events: Columns) -> Bool:
     flags, ack, seq = events["flags"][at], events["ack"][at], events["seq"][at].astype(np.int64)
     syn = flags & F_SYN != 0
     acks = flags & F_ACK != 0
-    ok = (acks | ~syn) & (events["length"][at] == 0) & (rows[:, PARTIAL] == 0)
+    ok: Bool = (acks | ~syn) & (events["length"][at] == 0) & (rows[:, PARTIAL] == 0)
     ok &= events["low"][at] == (rows[:, LOW] == 0)
     ok &= (rows[:, ORIG + STATE] == SYN_SENT) & (rows[:, FIRST] == 1) & (rows[:, ORIG + SEQ] == 1)
     ok &= ~acks | (wrapped(ack - rows[:, ORIG + START]) == 1)
@@ -116,8 +162,7 @@ def answer(store: Store, slots: I64, at: I64, events: Columns) -> Bool:
     rows[syn] = shaken
     store.ints[slots] = rows
     store.write(slots, np.where(syn, b"h", b"r"))
-    took: Bool = ok
-    return took
+    return ok
 
 
 def end(store: Store, slots: I64, at: I64, events: Columns) -> Bool:
@@ -135,7 +180,7 @@ def end(store: Store, slots: I64, at: I64, events: Columns) -> Bool:
     over = rows[every, peer + STATE] == CLOSED_SIDE
     letter = np.where(rst, B_RST, B_FIN) << np.where(asks, 0, 16)
 
-    ok = (rows[:, CLOSING] == 0) & (rows[:, DEFER] == 0) & (rows[:, SEENHIST] & letter == 0)
+    ok: Bool = (rows[:, CLOSING] == 0) & (rows[:, DEFER] == 0) & (rows[:, SEENHIST] & letter == 0)
     ok &= (rows[every, side + STATE] == ESTABLISHED) & (rows[:, FIRST] == 3)
     ok &= (rows[every, peer + STATE] == ESTABLISHED) | over
     ok &= in_order(rows, every, side) & in_order(rows, every, peer)
@@ -170,8 +215,7 @@ def end(store: Store, slots: I64, at: I64, events: Columns) -> Bool:
     rows[:, SEENHIST] |= letter[ok]
     store.ints[slots] = rows
     store.write(slots, np.where(side == ORIG, np.where(rst, b"R", b"F"), np.where(rst, b"r", b"f")))
-    took: Bool = ok
-    return took
+    return ok
 
 
 def in_order(rows: Array, every: I64 | slice, side: Array | int) -> Bool:

@@ -202,7 +202,6 @@ def test_quiet_devices_lose_nothing_under_a_flood(flood: Flood) -> None:
     same(slices, cut)
 
 
-@pytest.mark.xfail(strict=True, reason="who is answered once is taken for as good as a session")
 def test_quiet_devices_lose_nothing_under_a_flood_that_is_answered() -> None:
     """Sessions are the same; what was one question and one answer may be told before its time."""
     records, slices, expected, cut = flooded(answered)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from guardian.tables import F32, F64, Array
+from trainer import judge, thresholds
 from trainer.judge import figures
+from trainer.material import Sequences, joined
 from trainer.metrics import auc
 
 EXPLAINED = 0.95
@@ -15,6 +18,41 @@ EXPLAINED = 0.95
 MOST_ROWS = 20_000
 MOST_COLUMNS = 2_000
 """Values of a sequence up to which its steps are taken together; else the last step alone."""
+
+
+def beside(
+    train: Sequences, valid: Sequences, test: Sequences, method: str, *, learns_benign: bool
+) -> tuple[dict[str, Any], dict[str, F64]]:
+    """Return the figures of all baselines on the test sequences, and the scores of those that
+    have any; F1 at the line that `method` draws on their validation scores.
+    """
+    known = np.zeros(1, np.int32) if learns_benign else np.maximum(train.label, 0)
+    attacks = [some.label > 0 for some in (valid, test)]
+    out: dict[str, Any] = {"majority": majority(known, np.maximum(test.label, 0))}
+    scores: dict[str, F64] = {}
+
+    def judged(name: str, on_valid: F64, on_test: F64) -> None:
+        line = thresholds.draw(method, on_valid, attacks[0])
+        flagged = line.flagged(on_test, test.group)
+        out[name]["f1"] = judge.binary(flagged, attacks[1])["f1"]
+        out[name]["bounds"] = judge.bounds(on_test, attacks[1], test.group, flagged)
+        scores[name] = on_test
+
+    last = [replace(some, window=1).x() for some in (valid, test)]
+    best = best_feature(last[0], attacks[0], last[1], attacks[1], test.prepared.features)
+    out["best feature"] = best
+    if best is not None:
+        place = test.prepared.features.index(best["feature"])
+        sign = 1.0 if best["high_is_attack"] else -1.0
+        column = [sign * x[:, -1, place].astype(np.float64) for x in last]
+        judged("best feature", *column)
+    benign = train.only(np.asarray(train.label <= 0))
+    if len(benign) > 1:
+        pca = Pca(benign.spread(MOST_ROWS).x())
+        found = [joined(some.score(pca.score)) for some in (valid, test)]
+        out["pca"] = {"components": pca.components, **figures(found[1], attacks[1])}
+        judged("pca", *found)
+    return out, scores
 
 
 def majority(train_label: Array, test_label: Array) -> dict[str, Any]:

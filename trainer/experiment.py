@@ -14,7 +14,7 @@ import numpy as np
 
 from guardian.errors import InputError
 from guardian.tables import F64, Array
-from trainer import baselines, judge, thresholds
+from trainer import baselines, insight, judge, thresholds
 from trainer.fitting import run as runs
 from trainer.fitting.how import Fit
 from trainer.fitting.member import HELD_OUT, Fitted, fit_ensemble, fit_member, how_of
@@ -114,20 +114,26 @@ def run_experiment(
     valid, told_valid = _scored(fitted, parts.valid, found)
     test, told = _scored(fitted, parts.test.only(np.zeros(0, np.int64)) if not judged else
                          parts.test, found)  # fmt: skip
+    line = thresholds.draw(_method(valid), valid.score, valid.attack)
+    others: dict[str, F64] = {}
     result = _facts(prepared, family, dealt, window, parts, fitted)
     result["seconds"] = {"fit": round(time.monotonic() - begun, 2)}
-    result["metrics"] = {"valid": _metrics(valid, valid, parts.valid, prepared, told_valid)}
+    result["metrics"] = {"valid": _metrics(line, valid, parts.valid, prepared, told_valid)}
     if judged:
-        result["metrics"]["test"] = _metrics(valid, test, parts.test, prepared, told, bounded=True)
+        result["metrics"]["test"] = _metrics(line, test, parts.test, prepared, told, bounded=True)
         result["thresholds"] = thresholds.table(valid, test)
-        result["baselines"] = _baselines(prepared, family, parts, valid, test)
+        result["baselines"], others = baselines.beside(
+            parts.train, parts.valid, parts.test, line.method,
+            learns_benign=family.task == "rebuild",
+        )  # fmt: skip
     result["seconds"]["all"] = round(time.monotonic() - begun, 2)
     result = judge.plain(result)
     runs.write_json(folder / runs.RESULT, result)
-    np.savez_compressed(
-        folder / "scores.npz", valid=valid.score, test=test.score,
-        valid_row=parts.valid.ends, test_row=parts.test.ends if judged else np.zeros(0, np.int64),
-    )  # fmt: skip
+    _keep_scores(folder, parts, valid, test, told, others)
+    if judged:
+        flagged = line.flagged(test.score, parts.test.group)
+        looked = insight.Judged(parts.test, test.score, test.attack, flagged)
+        insight.keep(folder, fitted, family, config, dealt, looked, seed)
     return Result(folder, result, fitted, valid, test)
 
 
@@ -277,8 +283,33 @@ def _scored(
     return scored, np.concatenate(told) if told else None
 
 
-def _metrics(
+def _method(valid: thresholds.Scored) -> str:
+    return LINE if valid.attack.any() else LINE_WITHOUT_ATTACKS
+
+
+def _keep_scores(
+    folder: Path,
+    parts: _Parts,
     valid: thresholds.Scored,
+    test: thresholds.Scored,
+    told: Array | None,
+    others: dict[str, F64],
+) -> None:
+    """Write scores.npz: of validation and test the score, row, class and group of each sequence,
+    of test also the class told and what the baselines score.
+    """
+    arrays: dict[str, Array] = {f"test_{name}": score for name, score in others.items()}
+    if told is not None:
+        arrays["test_told"] = told
+    for name, scored, some in (("valid", valid, parts.valid), ("test", test, parts.test)):
+        kept = some.only(slice(0, len(scored.score)))  # a search does not look at test
+        arrays |= {name: scored.score, f"{name}_row": kept.ends, f"{name}_label": kept.label,
+                   f"{name}_group": kept.group}  # fmt: skip
+    np.savez_compressed(folder / "scores.npz", **arrays)  # type: ignore[arg-type]
+
+
+def _metrics(
+    line: thresholds.Line,
     rows: thresholds.Scored,
     some: Sequences,
     prepared: Prepared,
@@ -286,9 +317,7 @@ def _metrics(
     *,
     bounded: bool = False,
 ) -> dict[str, Any]:
-    """Return the figures of a part; the line is drawn on validation."""
-    method = LINE if valid.attack.any() else LINE_WITHOUT_ATTACKS
-    line = thresholds.draw(method, valid.score, valid.attack)
+    """Return the figures of a part; the line was drawn on validation."""
     flagged = line.flagged(rows.score, some.group)
     label = np.maximum(some.label, 0)  # a set without labels is taken for quiet
     out: dict[str, Any] = {"sequences": len(some), "attacks": int(rows.attack.sum())}
@@ -296,8 +325,12 @@ def _metrics(
         return out
     out |= judge.figures(rows.score, rows.attack)
     if bounded:
-        out["bounds"] = judge.bounds(rows.score, rows.attack, some.group)
-    out["at"] = {"method": method, "threshold": line.value, **judge.binary(flagged, rows.attack)}
+        out["bounds"] = judge.bounds(rows.score, rows.attack, some.group, flagged)
+    out["at"] = {
+        "method": line.method,
+        "threshold": line.value,
+        **judge.binary(flagged, rows.attack),
+    }
     shared = (rows.score, rows.attack, flagged)
     out["by_class"] = judge.by_part(*shared, label, lambda k: prepared.classes[k])
     out["by_group"] = judge.by_part(*shared, some.group, lambda k: prepared.groups[k])
@@ -344,35 +377,6 @@ def _facts(
         "curves": asdict(history) if history else None,
         "versions": runs.versions(),
     }  # fmt: skip
-
-
-def _baselines(
-    prepared: Prepared,
-    family: Family,
-    parts: _Parts,
-    valid: thresholds.Scored,
-    test: thresholds.Scored,
-) -> dict[str, Any]:
-    """Return the figures of what needs no model, on the same test sequences."""
-    last_valid, last_test = (_last(s) for s in (parts.valid, parts.test))
-    out: dict[str, Any] = {
-        "majority": baselines.majority(np.maximum(parts.train.label, 0) if family.task != "rebuild"
-                                       else np.zeros(1, np.int32), np.maximum(parts.test.label, 0)),
-        "best feature": baselines.best_feature(
-            last_valid, valid.attack, last_test, test.attack, prepared.features
-        ),
-    }  # fmt: skip
-    benign = parts.train.only(np.asarray(parts.train.label <= 0))
-    if len(benign) > 1:
-        pca = baselines.Pca(benign.spread(baselines.MOST_ROWS).x())
-        scores: F64 = joined(parts.test.score(pca.score))
-        out["pca"] = {"components": pca.components, **judge.figures(scores, test.attack)}
-    return out
-
-
-def _last(some: Sequences) -> Any:
-    """Return float32[n, 1, F]: the last step of each sequence."""
-    return replace(some, window=1).x()
 
 
 # --- search -----------------------------------------------------------------------------

@@ -53,9 +53,16 @@ def figures(score: F64, attack: Array) -> dict[str, float]:
 
 
 def bounds(
-    score: F64, attack: Array, group: Array, *, seed: int = 1, rounds: int = ROUNDS
+    score: F64,
+    attack: Array,
+    group: Array,
+    flagged: Array | None = None,
+    *,
+    seed: int = 1,
+    rounds: int = ROUNDS,
 ) -> dict[str, Any]:
-    """Return the 95 % bootstrap interval of each of `figures`, and what was drawn.
+    """Return the 95 % bootstrap interval of each of `figures`, and what was drawn; of F1, too,
+    where `flagged`, bool[n], says what a line tells.
 
     Whole groups are drawn where there are five and more, since rows of a capture resemble each
     other; else rows, and the bounds are then too narrow for another network.
@@ -72,7 +79,10 @@ def bounds(
                 chosen = rng.choice(chosen, MOST_ROWS, replace=False)
         else:
             chosen = rng.integers(0, len(score), min(len(score), MOST_ROWS))
-        for key, value in figures(score[chosen], attack[chosen]).items():
+        found = figures(score[chosen], attack[chosen])
+        if flagged is not None:
+            found["f1"] = binary(flagged[chosen], attack[chosen])["f1"]
+        for key, value in found.items():
             drawn.setdefault(key, []).append(value)
     out: dict[str, Any] = {"of": "groups" if by_group else "rows", "rounds": rounds}
     for key, values in drawn.items():

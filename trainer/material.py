@@ -55,8 +55,8 @@ class Sequences:
         length = np.full(len(ends), self.window)
         return scaled(self.scaler, gather(self.prepared.x, ends, length, self.window))
 
-    def only(self, mask: Array) -> Sequences:
-        """Return those where the mask is true."""
+    def only(self, mask: Array | slice) -> Sequences:
+        """Return those where the mask is true, or those of an index or a slice."""
         return Sequences(self.prepared, self.scaler, self.window, self.ends[mask])
 
     def spread(self, most: int) -> Sequences:

@@ -22,6 +22,7 @@ from trainer import catalogue
 from trainer.catalogue import Source
 from trainer.labels import CLASSES
 from trainer.rows import Rows, gather
+from trainer.sets import guardiandb
 from trainer.streams import WINDOW, Stream, graft, read
 
 Echo = Callable[[str], None]
@@ -130,10 +131,13 @@ class _Builder:
             self._hosts += _guests(group, stream, stream.label == 0, 60)
 
     def own(self, path: Path, lan: tuple[str, ...]) -> None:
-        """Take an input of the user's."""
-        stream = read(path, lan=lan)
+        """Take an input of the user's: a capture, a log, or the daemon's database, whose labels
+        are the user's feedback.
+        """
+        known = guardiandb.READER.sniff(path) if path.is_file() else False
+        stream = guardiandb.stream_of(path) if known else read(path, lan=lan)
         quiet = bool((stream.label <= 0).all())
-        if bool((stream.label < 0).all()):
+        if bool((stream.label < 0).all()) and not known:
             stream = replace(stream, label=np.zeros(len(stream), dtype=np.int8))
             self._echo(f"{path.name} has no labels: taken for quiet days, all of it benign")
         late = np.arange(len(stream)) >= len(stream) * 2 // 3

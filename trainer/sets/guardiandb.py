@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ import numpy as np
 from guardian import slices
 from guardian.addresses import pack
 from guardian.const import NS
+from guardian.errors import InputError
 from guardian.schema import open_reader
 from guardian.tables import CONN_STATES, I32, Array, Conns
 from trainer.labels import CLASSES
@@ -36,6 +37,8 @@ from trainer.sets.mapping import Mapping
 from trainer.sets.reader import Echo, Reader, group_names
 from trainer.sets.writer import Nature, Writer
 from trainer.streams import Stream
+
+Count = Callable[[str, int], None]
 
 CALM_NS = 600 * NS
 """Around an incident, nobody says what a device's other connections are."""
@@ -88,7 +91,33 @@ def _read(paths: Sequence[Path], writer: Writer, limit: int | None, _echo: Echo)
     return Nature(True, False, "The home is the user's own: nobody has published figures of it.")
 
 
+def stream_of(path: Path) -> Stream:
+    """Return what a database holds as one labelled stream: the home's own weeks, for a recipe.
+
+    Raises InputError where it is no database of the daemon.
+    """
+    with closing(open_reader(path)) as db:
+        db.row_factory = sqlite3.Row
+        found = _stream(db, "", _nobody)
+    if found is None:
+        raise InputError(f"{path.name} has no connections yet: let the daemon watch some weeks")
+    return found[0]
+
+
+def _nobody(_what: str, _many: int) -> None:
+    """Count for nobody."""
+
+
 def _database(db: sqlite3.Connection, home: str, writer: Writer, limit: int | None) -> None:
+    found = _stream(db, home, writer.count)
+    if found is not None:
+        add_stream(writer, *found, limit)
+
+
+def _stream(
+    db: sqlite3.Connection, home: str, count: Count
+) -> tuple[Stream, dict[int, str]] | None:
+    """Return the slices of all connections, and the group of each device; None without any."""
     names = {r["key"]: r["user_name"] or r["learned"] or r["key"] for r in _all(db, "devices")}
     routers = {r["key"] for r in _all(db, "devices") if r["gateway"]}
     owner = {
@@ -98,17 +127,17 @@ def _database(db: sqlite3.Connection, home: str, writer: Writer, limit: int | No
     }
     rows = db.execute("SELECT * FROM connections ORDER BY ts, id").fetchall()
     summed = [r for r in rows if r["count"] > 1]
-    writer.count("rows read", len(summed))
-    writer.count("dropped: sums of a flood", len(summed))
+    count("rows read", len(summed))
+    count("dropped: sums of a flood", len(summed))
     rows = [r for r in rows if r["count"] == 1]
     if not rows:
-        return
+        return None
     keys = sorted({*names, *(r["device"] for r in rows)} - {""})
     index = {key: k for k, key in enumerate(keys) if key not in routers} | {"": -1}
     sides = [_sides(r, owner) for r in rows]
     orig = np.array([index.get(a, -1) for a, _ in sides], dtype=np.int32)
     resp = np.array([index.get(b, -1) for _, b in sides], dtype=np.int32)
-    label = _labels(db, rows, sides, writer)
+    label = _labels(db, rows, sides, count)
     pieces, parent = slices.cut(_conns(rows))
     stream = Stream("database", pieces, _of(orig, parent), _of(resp, parent), label[parent])
     prefix = f"{home}." if home else ""
@@ -116,7 +145,7 @@ def _database(db: sqlite3.Connection, home: str, writer: Writer, limit: int | No
     groups = {
         k: f"{prefix}{names.get(key, key)} ({key})".replace("/", "-") for key, k in index.items()
     }
-    add_stream(writer, stream, groups, limit)
+    return stream, groups
 
 
 def _all(db: sqlite3.Connection, table: str) -> list[sqlite3.Row]:
@@ -142,14 +171,14 @@ def _sides(row: sqlite3.Row, owner: dict[str, str]) -> tuple[str, str]:
 
 
 def _labels(
-    db: sqlite3.Connection, rows: list[sqlite3.Row], sides: list[tuple[str, str]], writer: Writer
+    db: sqlite3.Connection, rows: list[sqlite3.Row], sides: list[tuple[str, str]], count: Count
 ) -> Array:
     """Return int8[n]: the class of each connection, -1 where nobody said."""
     label = np.zeros(len(rows), dtype=np.int8)
     by_device: dict[str, list[_Incident]] = {}
     for incident in map(_incident, _all(db, "incidents")):
         by_device.setdefault(incident.device, []).append(incident)
-        writer.count(f"incidents {incident.answer or 'without an answer'}", 1)
+        count(f"incidents {incident.answer or 'without an answer'}", 1)
     for k, (row, ends) in enumerate(zip(rows, sides, strict=True)):
         for device in ends:
             for incident in by_device.get(device, ()):

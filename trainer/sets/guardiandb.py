@@ -60,7 +60,8 @@ MAPPING: Mapping = mapping(
 )
 
 
-def _sniff(path: Path) -> bool:
+def is_database(path: Path) -> bool:
+    """Tell by its first bytes whether a file is an SQLite database."""
     with path.open("rb") as file:
         return file.read(len(_MAGIC)) == _MAGIC
 
@@ -134,11 +135,11 @@ def _stream(
         return None
     keys = sorted({*names, *(r["device"] for r in rows)} - {""})
     index = {key: k for k, key in enumerate(keys) if key not in routers} | {"": -1}
-    sides = [_sides(r, owner) for r in rows]
+    sides = [sides_of(r, owner) for r in rows]
     orig = np.array([index.get(a, -1) for a, _ in sides], dtype=np.int32)
     resp = np.array([index.get(b, -1) for _, b in sides], dtype=np.int32)
     label = _labels(db, rows, sides, count)
-    pieces, parent = slices.cut(_conns(rows))
+    pieces, parent = slices.cut(conns_of(rows))
     stream = Stream("database", pieces, _of(orig, parent), _of(resp, parent), label[parent])
     prefix = f"{home}." if home else ""
     # What stands before a slash would be taken for the capture that devices share.
@@ -157,7 +158,7 @@ def _of(device: I32, parent: Array) -> I32:
     return found
 
 
-def _sides(row: sqlite3.Row, owner: dict[str, str]) -> tuple[str, str]:
+def sides_of(row: sqlite3.Row, owner: dict[str, str]) -> tuple[str, str]:
     """Return the keys of the devices of the home on either side, empty for none."""
     orig = owner.get(row["orig_h"], "") if row["local_orig"] else ""
     resp = owner.get(row["resp_h"], "") if row["local_resp"] else ""
@@ -226,7 +227,7 @@ _COUNTS = (
 )  # fmt: skip
 
 
-def _conns(rows: list[sqlite3.Row]) -> Conns:
+def conns_of(rows: list[sqlite3.Row]) -> Conns:
     """Return the rows as finished records."""
     blank = Conns.blank(len(rows))
     states = {name: k for k, name in enumerate(CONN_STATES)}
@@ -251,7 +252,7 @@ READER = Reader(
     "The daemon's database",
     MAPPING,
     _read,
-    _sniff,
+    is_database,
     # What the daemon wrote of late is in its WAL alone.
     beside=lambda path: [path.with_name(f"{path.name}-wal")],
 )

@@ -21,9 +21,8 @@ h3{font-size:1rem;margin:1.4rem 0 .3rem}
 p{margin:.4rem 0;max-width:46rem}
 a{color:var(--link)}
 nav{font-size:.9rem;color:var(--soft);margin:.6rem 0}
-nav a{margin-right:.8rem;white-space:nowrap}
-.note,figcaption,caption{color:var(--soft);font-size:.875rem;text-align:left}
-caption{caption-side:bottom;padding-top:.3rem}
+nav a{margin-right:.6rem;white-space:nowrap}
+.note,figcaption{color:var(--soft);font-size:.875rem}
 .warn{border-left:4px solid var(--warn);background:var(--warnback);padding:.5rem .8rem;
 margin:.6rem 0}
 .scroll{overflow-x:auto;margin:.6rem 0}
@@ -65,7 +64,7 @@ def shown(value: Any, how: str) -> str:
     if how == "count":
         return f"{value:,}"
     if how == "auc":
-        return f"{value:.3f}"
+        return f"{round(value, 3) + 0.0:.3f}"  # never -0.000
     if how == "share":
         percent = 100 * value
         places = 0 if percent in (0, 100) else 1 if 1 <= percent <= 99 else 2
@@ -125,10 +124,9 @@ def table(
         inner = f'<th scope="row">{first}</th>'
         inner += "".join(f"<td{_text(k in left)}>{c}</td>" for k, c in enumerate(others, 1))
         body.append(f"<tr{' class=chosen' if number in chosen else ''}>{inner}</tr>")
-    told = f"<caption>{caption}</caption>" if caption else ""
     return (
-        f'<div class="scroll"><table>{told}<thead><tr>{cells}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>\n"
+        f'<div class="scroll"><table><thead><tr>{cells}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>\n{note(caption) if caption else ''}"
     )
 
 
@@ -163,7 +161,7 @@ def note(text: str) -> str:
 
 def page(title: str, begin: str, sections: Sequence[tuple[str, str, str]]) -> str:
     """Return a whole page; a section is its id, its heading and its HTML."""
-    links = "".join(f'<a href="#{name}">{esc(head)}</a>' for name, head, _ in sections)
+    links = " ".join(f'<a href="#{name}">{esc(head)}</a>' for name, head, _ in sections)
     body = "".join(
         f'<section id="{name}"><h2>{esc(head)}</h2>\n{told}</section>\n'
         for name, head, told in sections

@@ -35,7 +35,7 @@ def roc(found: dict[str, Any]) -> Images:
             x, y = np.array(curve).T
             axes.step(np.maximum(x, low), y, line, color=colour, where="post", label=name)
         chance = np.geomspace(low, 1, 50)
-        axes.plot(chance, chance, color=look.rule, lw=1, label="chance")
+        axes.plot(chance, chance, color=look.soft, lw=0.8, label="chance")
         _rates(axes, low)
         axes.set(xlabel="false positive rate (log)", ylabel="recall", ylim=(-0.02, 1.02))
         axes.legend(loc="upper left", fontsize=8)
@@ -50,6 +50,12 @@ def _rates(axes: Axes, low: float) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
+def _plain(axis: Any) -> None:
+    """Label a logarithmic axis with plain numbers."""
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def precision_recall(found: dict[str, Any]) -> Images:
     """Precision by recall, with the precision of flagging everything."""
 
@@ -61,7 +67,7 @@ def precision_recall(found: dict[str, Any]) -> Images:
         ):
             x, y = np.array(curve).T
             axes.plot(x, y, line, color=colour, label=name)
-        axes.axhline(found["share"], color=look.rule, lw=1, label="flag everything")
+        axes.axhline(found["share"], color=look.soft, lw=0.8, label="flag everything")
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
         axes.legend(loc="best", fontsize=8)
 
@@ -74,17 +80,16 @@ def spread(found: dict[str, Any]) -> Images:
     def paint(figure: Figure, look: Look) -> None:
         axes = figure.add_subplot()
         edges = np.array(found["edges"])
-        for side, colour, hatch in (
-            ("benign", look.benign, ""), ("attack", look.attack, "////"),
-        ):  # fmt: skip
-            axes.stairs(found[side], edges, color=colour, lw=1.6)
-            axes.stairs(found[side], edges, color=colour, fill=True, alpha=0.25, lw=0,
-                        hatch=hatch, label=side)  # fmt: skip
-        axes.axvline(found["line"], color=look.ink, lw=1.2, ls="--", label="the line")
+        for side, colour, line in (("benign", look.benign, "-"), ("attack", look.attack, "--")):
+            axes.stairs(found[side], edges, color=colour, lw=1.6, ls=line, label=side)
+            axes.stairs(found[side], edges, color=colour, fill=True, alpha=0.2, lw=0)
+        axes.axvline(found["line"], color=look.ink, lw=1.2, label="the line")
         if found["log"]:
             axes.set_xscale("log")
+            _plain(axes.xaxis)
         axes.set(xlabel=f"score{' (log)' if found['log'] else ''}", ylabel="share of sequences")
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
         axes.legend(fontsize=8)
 
     return drawn(paint)
@@ -110,14 +115,14 @@ def confusion(found: dict[str, Any]) -> Images:
                 strong = values[i, j] > 0.55
                 colour = "#ffffff" if strong == dark_cells else "#1b1e23"
                 percent = 100 * values[i, j]
-                text = "<1" if percent < 1 else f"{percent:.0f}"
+                text = "<1" if percent < 1 else ">99" if 99 < percent < 100 else f"{percent:.0f}"
                 axes.text(j, i, text, ha="center", va="center", fontsize=8, color=colour)
 
-    side = min(max(3.2, 1.7 + 0.42 * many), 8.0)
-    return drawn(paint, (side, side))
+    side = min(max(2.6, 1.3 + 0.36 * many), 8.0)
+    return drawn(paint, (max(5.0, side), side))
 
 
-def parts(rows: list[dict[str, Any]], kind: str) -> Images:
+def parts(rows: list[dict[str, Any]]) -> Images:
     """Detection and false positives of each part with their intervals."""
 
     def paint(figure: Figure, look: Look) -> None:
@@ -142,7 +147,6 @@ def parts(rows: list[dict[str, Any]], kind: str) -> Images:
         right.xaxis.set_major_formatter(
             PercentFormatter(1, decimals=0 if most > 0.1 else 1 if most > 0.01 else 2)
         )
-        figure.suptitle(f"by {kind}", fontsize=10, color=look.ink)
 
     return drawn(paint, (5.4, 1.2 + ROW * max(len(rows), 3)))
 
@@ -160,10 +164,11 @@ def training(found: dict[str, Any]) -> Images:
             axes.plot(epochs[: len(found["valid"])], found["valid"], marker=mark, ms=3.5,
                       color=look.attack, label="held out")  # fmt: skip
         if found["best"] >= 0:
-            axes.axvline(found["best"] + 1, color=look.rule, lw=1.5, label="kept")
+            axes.axvline(found["best"] + 1, color=look.third, lw=1.2, ls=":", label="kept")
         values = [v for v in (*found["loss"], *found["valid"]) if v is not None]
         if min(values) > 0 and max(values) > 20 * min(values):
             axes.set_yscale("log")
+            _plain(axes.yaxis)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="epoch", ylabel="loss")
         axes.legend(fontsize=8)
@@ -205,6 +210,7 @@ def feature_error(rows: list[dict[str, Any]]) -> Images:
         values = [row[side] for row in rows for side in ("benign", "attack") if side in row]
         if min(values) > 0 and max(values) > 20 * min(values):
             axes.set_xscale("log")
+            _plain(axes.xaxis)
         axes.set_yticks(places, [short(row["name"], 26) for row in rows])
         axes.set(xlabel=f"mean squared error{' (log)' if axes.get_xscale() == 'log' else ''}",
                  ylim=(-0.7, len(rows) - 0.3))  # fmt: skip

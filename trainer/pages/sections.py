@@ -68,7 +68,8 @@ def trained(facts: Facts) -> str:
         ("sequences", f"of {what['sequences']['window']} rows; scaled by {esc(what['scaler'])}"),
         ("size", f"{numbers.one('what/parameters', 'count')} parameters or nodes"),
         ("hyperparameters", f"{esc(config)}; seed {what['seed']}"),
-        ("computed", f"{esc(what['device'])}, in {what['seconds']['all']:.0f} s"),
+        ("computed on", esc(what["device"])),
+        ("time", f"{what['seconds']['fit']:,.0f} s to fit, {what['seconds']['all']:,.0f} s in all"),
     ])  # fmt: skip
     rows = [
         [esc(row["class"]), *(numbers.one(f"what/by_class/{k}/{part}", "count")
@@ -105,6 +106,7 @@ def headline(facts: Facts) -> str:
         f" {numbers.one('headline/attacks', 'count')} attacks. Small: 95 % bootstrap interval"
         f" ({found['rounds']} rounds, {drawn}). Recall is read off the test ROC; F1 is at the line"
         f" drawn on validation ({esc(facts['at']['method'])}). FP: false positives."
+        " 0 % to 0 % says that no drawn sample had any, not that there can be none."
     )
     text = table(["", *(HEADS[key][0] for key in FIGURES)], rows, caption, chosen=[0])
     majority = (
@@ -215,7 +217,9 @@ def by_part(key: str, kind: str) -> Callable[[Facts], str]:
         if len(facts[key]) > len(rows):
             more = f"The {len(rows)} largest of {len(facts[key])}; the JSON has all. "
         caption = f"{more}At the line of the table above; small: Wilson's 95 % interval."
-        text = figures([figure(plots.parts(rows, kind), f"detection by {kind}")])
+        text = ""
+        if len(rows) > 1:
+            text = figures([figure(plots.parts(rows), f"detection by {kind}")])
         return text + table(head, cells, caption, text=[4])
 
     return made
@@ -340,7 +344,9 @@ def doubt(facts: Facts) -> str:
         " the AUC of telling wrong answers by it is"
         f" {numbers.one('doubt/auc/epistemic', 'auc')} (epistemic) and"
         f" {numbers.one('doubt/auc/aleatoric', 'auc')} (aleatoric). Dashed: all sequences,"
-        f" {numbers.bounded('doubt/wrong', 'share')}</p>\n"
+        f" {numbers.one('doubt/wrong/value', 'share')} of which are told wrongly"
+        f" ({numbers.one('doubt/wrong/low', 'share')} to"
+        f" {numbers.one('doubt/wrong/high', 'share')}).</p>\n"
     )
     return text + figures(
         figure(plots.doubt(rows, kind, overall), f"wrong answers by {kind} doubt",

@@ -132,6 +132,7 @@ def test_a_form_is_exported_again_and_the_report_told_again(
 
 
 @pytest.mark.train
+@pytest.mark.slow
 def test_a_run_is_not_written_over_but_gone_on_with_or_repeated(
     run: tuple[Path, str], tmp_path: Path
 ) -> None:

@@ -317,15 +317,10 @@ def _json(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def _page(folder: Path, out: Path | None, echo: Echo) -> Path | None:
-    """Write the page of a run, where it can be."""
-    try:
-        from trainer import pages  # noqa: PLC0415 - needs matplotlib
-    except ImportError:
-        return None
-    write = getattr(pages, "write", None)
-    if write is None:
-        return None
-    page: Path = write(folder, out or folder)
+def _page(folder: Path, out: Path | None, echo: Echo) -> Path:
+    """Write the page of a run into its folder, or to `out`."""
+    from trainer.pages import write_page  # noqa: PLC0415 - matplotlib takes its time
+
+    page = write_page(folder, out or folder)
     echo(f"wrote {page}")
     return page

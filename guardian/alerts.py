@@ -11,7 +11,7 @@ How much evidence it takes stands in evidence.py. Here is what becomes of it:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from guardian import addresses
@@ -27,7 +27,7 @@ from guardian.lifecycle import FOREVER, SEVERITIES, LifeSettings, Open, restored
 from guardian.seen import Seen, see
 from guardian.suspicion import UNUSUAL, Opening
 from guardian.tables import Conns, FeatureRows, Scores
-from guardian.wishes import Allow, Feedback, Snooze, Wish, Wishes
+from guardian.wishes import HOLDS, Allow, Feedback, Snooze, Watch, Wish, Wishes
 
 __all__ = [
     "AlertSettings",
@@ -36,14 +36,11 @@ __all__ = [
     "IncidentTable",
     "Ruler",
     "Snooze",
+    "Watch",
 ]
 
 _ANSWERING = (TCP, *PINGS)
 """Protocols in which an answer is to be expected."""
-
-_FINE_FOR_NS = 30 * 86_400 * NS
-_ME_FOR_NS = 86_400 * NS
-"""How long `fine` and `this-was-me` hold."""
 
 
 @dataclass(frozen=True)
@@ -149,9 +146,16 @@ class IncidentTable:
             self._allow(wish, now)
         elif isinstance(wish, Snooze):
             self._wishes.snooze(wish.device, wish.until)
+        elif isinstance(wish, Watch):
+            self._wishes.watch(wish)
         else:
             self._feedback(wish, now)
         return self._take()
+
+    def hold(self, wishes: Iterable[Allow | Snooze | Watch]) -> None:
+        """Let these wishes hold and no others; what is open stays as it is."""
+        self._wishes = Wishes(wishes)
+        self._due = 0  # a snooze that was taken back lets its device speak at once
 
     # --- one row --------------------------------------------------------------
 
@@ -174,6 +178,9 @@ class IncidentTable:
             self._line, suspicion.threat_past.high(evidence.past_rows), evidence.raise_most
         )
         cause = self._ruler.classes[one.cause]
+        bad = self._wishes.watched(device, cause, one.told)
+        if bad:
+            line = self._line - evidence.bad_lower
         over = level >= line and self._threats.stands_out(level)
         young = one.told - self._devices.first_seen(one.device) < evidence.learning_s * NS
         new_peer = not home.habits.knows(one.peer)
@@ -184,7 +191,8 @@ class IncidentTable:
             return
         if over and row is not None:
             # What joined an incident is counted there; the plain counters are not asked.
-            counted &= not self._evidence(device, home, row, line, young)
+            share = evidence.bad_share if bad else 1.0
+            counted &= not self._evidence(device, home, row, line, young, share)
         else:
             suspicion.under(one.key, level, self._line, one.told)
             if level < self._line:
@@ -198,7 +206,9 @@ class IncidentTable:
         suspicion.threat_past.add(level, one.told, trouble)
         suspicion.anomaly_past.add(odd, one.told, trouble)
 
-    def _evidence(self, device: str, home: Home, row: Row, line: float, young: bool) -> bool:
+    def _evidence(
+        self, device: str, home: Home, row: Row, line: float, young: bool, share: float
+    ) -> bool:
         """Take a row over the line: it joins an open incident (true) or adds to the suspicion."""
         known = self._running(device, row.label)
         if known is None:
@@ -212,7 +222,7 @@ class IncidentTable:
             home.suspicion.against_others(row)
             self._join(known, [row])
             return True
-        opening = home.suspicion.over(row, line, young)
+        opening = home.suspicion.over(row, line, young, share)
         if opening is not None:
             self._open(device, home, opening, row.told)
         return opening is not None
@@ -270,6 +280,8 @@ class IncidentTable:
         if known is not None:
             if known.closed is not None:
                 known.closed = None
+                known.announced &= not known.by_user
+                known.by_user = False
                 known.counter = counter if known.counter else ""
             self._join(known, opening.rows)
             return
@@ -333,7 +345,10 @@ class IncidentTable:
         index = self._devices.index(one.device)
         if index >= 0:
             one.ref = self._devices.ref(index)
-        if self._wishes.snoozed_until(one.device) > at and change in ("opened", "escalated"):
+        if change == "opened" and self._wishes.snoozed_until(one.device) > at:
+            change = "updated"
+        elif change == "escalated" and not one.announced:
+            # Nobody was told of it yet: at the end of the snooze it is told as it is then.
             change = "updated"
         elif change == "opened":
             one.announced = True
@@ -398,7 +413,7 @@ class IncidentTable:
                 self._close(one, now)
 
     def _close(self, one: Open, now: int) -> None:
-        one.closed = max(now, one.last)
+        one.closed, one.by_user = max(now, one.last), True
         self._homes.get(one.device, now).suspicion.forget(one.cause)
         self._emit("closed", one, one.closed)
 
@@ -406,11 +421,13 @@ class IncidentTable:
         one = next((o for o in self._all() if o.id == feedback.incident), None)
         if one is None:
             raise KeyError(feedback.incident)
+        until = now + HOLDS[feedback.answer]
         if feedback.answer == "bad":
             self._wishes.disallow(one.device, one.cause)
+            self._wishes.watch(Watch(one.device, one.cause, until))
             return
-        span = _FINE_FOR_NS if feedback.answer == "fine" else _ME_FOR_NS
-        self._wishes.allow(Allow(device=one.device, cause=one.cause, until=now + span))
+        self._wishes.unwatch(one.device, one.cause)
+        self._wishes.allow(Allow(device=one.device, cause=one.cause, until=until))
         if one.closed is None:
             self._close(one, now)
 

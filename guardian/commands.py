@@ -29,7 +29,7 @@ from guardian.schema import (
     statements,
 )
 
-Kind = Literal["allow", "snooze", "feedback", "name"]
+Kind = Literal["allow", "snooze", "feedback", "name", "undo"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 ANSWERS = ("this-was-me", "fine", "bad")
@@ -53,6 +53,7 @@ class Command:
 
     allow: device, peer, cause (each text or null, not all null), until (ns or null).
     snooze: device, until (ns). feedback: incident, answer. name: device, name.
+    undo: command, the id of an allow, a snooze or a feedback.
     """
 
     id: str
@@ -81,6 +82,7 @@ _TEXTS: dict[str, tuple[str, ...]] = {
     "snooze": ("device",),
     "feedback": ("incident", "answer"),
     "name": ("device", "name"),
+    "undo": ("command",),
 }
 
 

@@ -72,6 +72,10 @@ class EvidenceSettings:
     """The autoencoder alone is a weak witness: it must insist."""
     past_rows: int = 200
     """Rows of past hours before they say anything."""
+    bad_lower: float = 1.0
+    bad_share: float = 0.5
+    """A cause that the user found bad on a device: its line there is the bundle's less so many log
+    odds, and this share of the sum (and of the rows, two at least) opens an incident."""
 
 
 def log_odds(threat: float) -> float:

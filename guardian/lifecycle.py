@@ -49,6 +49,8 @@ class Open:
     severity: Severity = "low"
     closed: int | None = None
     announced: bool = False
+    by_user: bool = False
+    """Closed by what the user said: what comes back once that no longer holds is told again."""
     dirty: int = 0
     """Moment of the first evidence not yet told; 0 where there is none."""
     emitted: int = 0

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from guardian.alerts import Allow, Feedback, Snooze
+from guardian.alerts import Allow, Feedback, Snooze, Watch
 from guardian.commands import Command
 from guardian.incidents import IncidentEvent
 from guardian.pipeline import Pipeline
+from guardian.rules import Rule
 from guardian.store import Store
 
 log = logging.getLogger("guardian")
@@ -28,11 +29,17 @@ class Polling:
         for key, name in self._store.names().items():
             devices.set_name(key, name)
         self._pipeline.incidents.restore(self._store.open_incidents())
-        for command in self._store.rules(now):
+        self._reload(now)
+
+    def _reload(self, now: int) -> None:
+        """Let hold what the database says, after a start and after each change of it."""
+        wishes: list[Allow | Snooze | Watch] = []
+        for rule in self._store.rules(now):
             try:
-                self._pipeline.incidents.apply(self._wish(command), now)
+                wishes.append(self._held(rule))
             except KeyError as error:
-                log.warning("a rule of %r no longer holds: %s", command.author, error.args[0])
+                log.warning("a rule of %r no longer holds: %s", rule.author, error.args[0])
+        self._pipeline.incidents.hold(wishes)
 
     def poll(self, now: int) -> list[IncidentEvent]:
         """Do what waits; return what it changed. Raises StoreError."""
@@ -45,6 +52,8 @@ class Polling:
                 result = f"refused: {error.args[0] if error.args else 'unknown'}"
                 log.warning("a command of %r was %s", command.author, result)
             self._store.mark_done(command.id, now, result)
+            if result == "ok" and command.kind in {"undo", "feedback", "allow", "snooze"}:
+                self._reload(now)
         return events
 
     def _do(self, command: Command, now: int) -> list[IncidentEvent]:
@@ -53,8 +62,13 @@ class Polling:
             self._store.name_device(args["device"], args["name"])
             self._pipeline.devices.set_name(args["device"], args["name"])
             return []
+        if command.kind == "undo":
+            if not self._store.undo(args["command"]):
+                raise KeyError(f"nothing to undo by the name of {args['command']}")
+            return []
         if command.kind == "feedback":
-            # Kept for training, also where the incident is of the past and nothing else changes.
+            # Kept for training, also where the incident is of the past; what it changes is read
+            # back after this.
             if not self._store.set_feedback(args["incident"], args["answer"]):
                 raise KeyError(f"no incident {args['incident']}")
             try:
@@ -76,6 +90,15 @@ class Polling:
         if command.kind == "snooze":
             return Snooze(self._key(args["device"]), args["until"])
         return Feedback(args["incident"], args["answer"])
+
+    def _held(self, rule: Rule) -> Allow | Snooze | Watch:
+        """Return what the incidents understand of a rule. Raises KeyError."""
+        device = self._key(rule.device) if rule.device else ""
+        if rule.kind == "snooze":
+            return Snooze(device, rule.until or 0)
+        if rule.allows:
+            return Allow(device=device, peer=rule.peer, cause=rule.cause, until=rule.until)
+        return Watch(device, rule.cause, rule.until or 0)
 
     def _key(self, text: str) -> str:
         key = self._pipeline.devices.find(text)

@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from guardian.const import NS
+from guardian.const import MAX_PEERS, NS
+from guardian.rules import Rule, holding
 from guardian.schema import StoreError, open_reader
+from guardian.wishes import Allow
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -54,7 +56,8 @@ def devices(db: Database, now: int) -> list[Row]:
     open_incidents = dict(
         db.execute("SELECT device, count(*) FROM incidents WHERE closed IS NULL GROUP BY 1")
     )
-    snoozed = _snoozed(db, now)
+    held = holding(db.conn, now)
+    snoozed = {r.device: (r.until or 0) / NS for r in held if r.kind == "snooze"}
     out = []
     for row in db.query("SELECT * FROM devices"):
         key = row["key"]
@@ -77,21 +80,75 @@ def devices(db: Database, now: int) -> list[Row]:
                 ),
                 "open_incidents": count,
                 "snoozed_until": snoozed.get(key),
+                "said": [_rule(r, {}) for r in held if r.device == key and r.kind != "snooze"],
                 "first_seen": row["first_seen"] / NS,
                 "last_seen": row["last_seen"] / NS,
             }
         )  # fmt: skip
+    names = {d["key"]: d["name"] for d in out}
+    for d in out:
+        for rule in d["said"]:
+            rule["name"] = names[d["key"]]
     return sorted(out, key=lambda d: (-d["open_incidents"], str(d["name"]).lower(), d["key"]))
 
 
-def _snoozed(db: Database, now: int) -> dict[str, float]:
-    rows = db.query("SELECT args FROM commands WHERE kind = 'snooze' AND result = 'ok'")
-    out: dict[str, float] = {}
-    for row in rows:
-        args = json.loads(row["args"])
-        if args["until"] > now:
-            out[args["device"]] = max(args["until"] / NS, out.get(args["device"], 0.0))
-    return out
+def rules(db: Database, now: int) -> list[Row]:
+    """Return what the user said that holds, oldest first, with the devices' names."""
+    names = {row["key"]: row["name"] for row in devices(db, now)}
+    return [_rule(rule, names) for rule in holding(db.conn, now)]
+
+
+def _rule(rule: Rule, names: dict[str, str]) -> Row:
+    return {
+        "id": rule.id,
+        "kind": rule.kind,
+        "device": rule.device or None,
+        "name": names.get(rule.device, rule.device) or None,
+        "peer": rule.peer or None,
+        "cause": rule.cause or None,
+        "answer": rule.answer or None,
+        "incident": rule.incident or None,
+        "until": None if rule.until is None else rule.until / NS,
+        "created": rule.created / NS,
+        "author": rule.author,
+    }
+
+
+def find_rule(db: Database, prefix: str, now: int) -> Row:
+    """Return the rule whose id begins with `prefix`. Raises StoreError where it is not just one."""
+    found = [rule for rule in rules(db, now) if prefix and rule["id"].startswith(prefix)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise StoreError(
+            f"nothing to undo by the name of {prefix!r}: guardian allow --list has all"
+        )
+    ids = ", ".join(rule["id"] for rule in found[:5])
+    raise StoreError(f"{prefix!r} may be {ids}: give more of the id")
+
+
+def effect(db: Database, allow: Allow) -> tuple[int, list[Row]]:
+    """Return how many incidents there are, and those that an allowance would have changed.
+
+    An incident with `whole` set would not have opened: all it is about is covered. Otherwise a
+    part of its evidence is, and the rest may or may not have sufficed. Newest first.
+    """
+    names = user_names(db)
+    total, out = 0, []
+    for row in db.query("SELECT * FROM incidents ORDER BY opened DESC, id"):
+        total += 1
+        peers = json.loads(row["evidence"]).get("peers", [])
+        covered = [
+            allow.covers(row["device"], (p["ip"], p["host"]), p["port"], row["cause"], 0)
+            for p in peers
+        ]
+        if not peers:
+            covered = [not allow.peer and allow.covers(row["device"], (), 0, row["cause"], 0)]
+        if any(covered):
+            # Beyond MAX_PEERS nobody kept whom it was about.
+            known = not allow.peer or len(peers) < MAX_PEERS
+            out.append(_incident(row, names) | {"whole": all(covered) and known})
+    return total, out
 
 
 def best_address(addresses: list[str]) -> str:
@@ -111,8 +168,10 @@ def alerts(db: Database, *, only_open: bool, limit: int) -> list[Row]:
     return [_incident(row, names) for row in rows]
 
 
-def incident(db: Database, prefix: str) -> Row:
+def incident(db: Database, prefix: str, now: int) -> Row:
     """Return the one incident whose id begins with `prefix`, with its history.
+
+    `said` has the rules that hold at `now` (ns) for its device and cause.
 
     Raises StoreError where there is none or more than one.
     """
@@ -136,6 +195,18 @@ def incident(db: Database, prefix: str) -> Row:
             (out["id"],),
         )
     ]
+    device, cause = found[0]["device"], out["cause"]
+    out["said"] = [
+        rule for rule in rules(db, now)
+        if rule["kind"] != "snooze"
+        and rule["device"] in (None, device) and rule["cause"] in (None, cause)
+    ]  # fmt: skip
+    answers = db.query(
+        "SELECT id FROM commands WHERE kind = 'feedback' AND result = 'ok' "
+        "AND json_extract(args, '$.incident') = ? ORDER BY created DESC, id DESC LIMIT 1",
+        (out["id"],),
+    )
+    out["answered_by"] = next((row["id"] for row in answers), None)
     bundle = list(db.query("SELECT name FROM bundles WHERE digest = ?", (found[0]["bundle"],)))
     out["bundle"] = bundle[0]["name"] if bundle else ""
     return out

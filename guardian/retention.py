@@ -44,8 +44,10 @@ def prune(db: sqlite3.Connection, now: int, keep: Retention) -> int:
         ("scores", "uid", "ts < ?", conns),
         ("incidents", "id", "updated < ? AND closed IS NOT NULL ORDER BY updated", incidents),
         ("outbox", "seq", "sent < ? ORDER BY seq", now - KEEP_SENT_NS),
-        ("commands", "rowid", "done < ? AND coalesce(json_extract(args, '$.until'), 0) < done",
-         incidents),
+        # An allowance stays as long as it holds, and without an end for good. What was refused may
+        # be no JSON.
+        ("commands", "rowid", "done < ?1 AND CASE WHEN kind = 'allow' AND result = 'ok' "
+         "THEN coalesce(json_extract(args, '$.until'), 1 << 62) ELSE 0 END < ?1", incidents),
         ("devices", "key", "last_seen < ? AND user_name IS NULL", devices),
     )  # fmt: skip
     gone = 0

@@ -43,10 +43,10 @@ CREATE TABLE commands (          -- what the user told us, waiting or done
   id TEXT PRIMARY KEY,           -- random, made by the one who asks
   created INTEGER NOT NULL,      -- ns
   author TEXT NOT NULL,          -- name of the person's account, as it says
-  kind TEXT NOT NULL,            -- allow, snooze, feedback or name
+  kind TEXT NOT NULL,            -- allow, snooze, feedback, name or undo
   args TEXT NOT NULL,            -- JSON object, see docs/database.md
   done INTEGER,                  -- ns, when the daemon took it; empty while it waits
-  result TEXT                    -- `ok`, or why it was refused
+  result TEXT                    -- `ok`, `undone`, or why it was refused
 );
 """
 

@@ -30,6 +30,7 @@ from guardian.incidents import (
 from guardian.lock import WriterLock
 from guardian.outbox import Message, Outbox, encodable, encode
 from guardian.retention import Retention, prune
+from guardian.rules import Rule, holding
 from guardian.schema import StoreError, default_path, open_writer
 from guardian.tables import Conns
 
@@ -338,15 +339,39 @@ class Store:
                 "UPDATE commands SET done = ?, result = ? WHERE id = ?", (now, result, command)
             )
 
-    def rules(self, now: int) -> list[Command]:
-        """Return the allows and snoozes that were taken and hold at `now`, oldest first."""
+    def rules(self, now: int) -> list[Rule]:
+        """Return what the user said that holds at `now`, oldest first."""
         with self._errors():
-            rows = self._db.execute(
-                "SELECT id, created, author, kind, args FROM commands "
-                "WHERE kind IN ('allow', 'snooze') AND result = 'ok' ORDER BY created, id"
-            ).fetchall()
-        commands = [Command(i, c, a, k, json.loads(args)) for i, c, a, k, args in rows]
-        return [c for c in commands if c.args["until"] is None or c.args["until"] > now]
+            return holding(self._db, now)
+
+    def undo(self, command: str) -> bool:
+        """Take back an allow, a snooze or a feedback; false where none of that id holds.
+
+        With a snooze go the earlier ones of its device, with a feedback those of its incident.
+        """
+        with self._errors(), self._transaction():
+            row = self._db.execute(
+                "SELECT kind, args FROM commands WHERE id = ? AND result = 'ok' "
+                "AND kind IN ('allow', 'snooze', 'feedback')",
+                (command,),
+            ).fetchone()
+            if row is None:
+                return False
+            kind, args = row[0], json.loads(row[1])
+            field = {"snooze": "device", "feedback": "incident"}.get(kind)
+            if field is None:
+                self._db.execute("UPDATE commands SET result = 'undone' WHERE id = ?", (command,))
+            else:
+                self._db.execute(
+                    "UPDATE commands SET result = 'undone' WHERE kind = ? AND result = 'ok' "
+                    "AND json_extract(args, ?) = ?",
+                    (kind, f"$.{field}", args[field]),
+                )
+            if kind == "feedback":
+                self._db.execute(
+                    "UPDATE incidents SET feedback = NULL WHERE id = ?", (args["incident"],)
+                )
+        return True
 
     def name_device(self, key: str, name: str) -> bool:
         """Give a device the user's name (empty: take it away); false where it is unknown."""

@@ -1,77 +1,25 @@
-"""The user's commands: devices, alerts, explain, allow, snooze, feedback.
+"""The user's commands that look: devices, alerts, explain.
 
-They read the database beside the daemon; what the user says is left for the daemon in the
-drop-box. guardian/cli.py attaches USER_COMMANDS.
+They read the database beside the daemon. saycli.py has those that tell the daemon something.
+guardian/cli.py attaches USER_COMMANDS.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import json
-import re
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from guardian import commands, reading
 from guardian.const import NS
-from guardian.errors import ConfigError, GuardianError
-from guardian.schema import DEFAULT_PATH, default_path
+from guardian.saycli import allow, feedback, snooze, till, what
+from guardian.shell import common, database, leave, print_json
 from guardian.tell import amount, cut, harmless, pad, paragraph, table, when
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-CAUSES = ("scan", "c2", "flood", "brute-force", "download", "other", "unusual")
+__all__ = ["USER_COMMANDS", "database", "print_alerts"]
 
 COLOURS = {"high": "red", "medium": "yellow", "low": "cyan"}
-
-SPAN = re.compile(r"(\d{1,6})\s*(min|[mhdw])", re.IGNORECASE)
-SECONDS = {"m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
-MAX_SPAN_S = 10 * 365 * 86_400
-"""Longer than ten years is a slip of the finger."""
-
-
-def seconds(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
-    """Return the seconds of a span like 30m, 2h, 7d or 1w."""
-    if value is None:
-        return None
-    found = SPAN.fullmatch(value.strip())
-    span = int(found[1]) * SECONDS[found[2].lower()] if found else 0
-    if not 0 < span <= MAX_SPAN_S:
-        raise click.BadParameter(f"{value!r} is no time span: write it like 30m, 2h, 7d or 1w")
-    return span
-
-
-def common(command: F) -> F:
-    """Add --db and --json."""
-    command = click.option("--json", "as_json", is_flag=True, help="JSON for programs.")(command)
-    return click.option(
-        "--db", type=click.Path(path_type=Path), help="The database (default: the daemon's)."
-    )(command)
-
-
-def database(db: Path | None) -> Path:
-    """Return the database to read: --db, GUARDIAN_DB, that of the settings, the default."""
-    if db is not None:
-        return db
-    if default_path() != DEFAULT_PATH:
-        return default_path()
-    from guardian import config  # noqa: PLC0415 - only where nothing else says it
-
-    try:
-        return Path(config.load().store.path)
-    except ConfigError:
-        # Settings hold passwords: those who may read the database need not read them.
-        return DEFAULT_PATH
-
-
-def print_json(value: Any) -> None:
-    """Print JSON alone, in ASCII, so that no name can do anything to a terminal."""
-    click.echo(json.dumps(value, indent=2, allow_nan=False))
-
 
 # --- reading -------------------------------------------------------------------
 
@@ -106,6 +54,10 @@ def devices(name: tuple[str, str] | None, db: Path | None, as_json: bool) -> Non
     ]
     head = ("NAME", "ADDRESS", "MAC", "LAST SEEN", "STATE")
     click.echo(table(head, rows, (24, 17, 17, 17, 17)))
+    lines = [f"{what(r)}{till(r, now / NS)}" for d in found for r in d["said"]]
+    if lines:
+        click.echo("\nWhat you said (guardian allow --list has all, and how to undo it)")
+        click.echo("\n".join(paragraph(line, 2) for line in lines))
 
 
 def _state(device: reading.Row, now: float) -> str:
@@ -164,7 +116,7 @@ def explain(incident: str, db: Path | None, as_json: bool) -> None:
     """Tell all about one incident; the first letters of its ID are enough."""
     now = time.time()
     with reading.reading(database(db)) as tables:
-        i = reading.incident(tables, incident)
+        i = reading.incident(tables, incident, time.time_ns())
     if as_json:
         print_json(i)
         return
@@ -191,10 +143,25 @@ def explain(incident: str, db: Path | None, as_json: bool) -> None:
     )
     for event in i["history"]:
         click.echo(f"  {when(event['at'], now)}: {harmless(event['change'])}, {event['severity']}")
+    print_said(i, now)
+
+
+def print_said(i: reading.Row, now: float) -> None:
+    """Print what the user said of an incident, what that changes, and how to undo it."""
+    name = harmless(i["id"])
+    own = [r for r in i["said"] if r["incident"] == i["id"]]
     if i["feedback"]:
-        click.echo(f"You said: {harmless(i['feedback'])}.")
+        changed = "".join(f" {what(r, where=False).capitalize()}{till(r, now)}." for r in own)
+        changed = changed or " That changes nothing any more: its time is over."
+        said = f"You said: {harmless(i['feedback'])}.{changed}"
+        click.echo(paragraph(f"{said} Take it back: guardian feedback {name} --undo"))
     else:
-        click.echo(f"Was it you, or is it fine? guardian feedback {harmless(i['id'])} this-was-me")
+        answers = " | ".join(commands.ANSWERS)
+        click.echo(f"What was it? guardian feedback {name} {answers}")
+    for rule in i["said"]:
+        if rule not in own:
+            undo = f"guardian allow --undo {rule['id'][:8]}"
+            click.echo(paragraph(f"You said: {what(rule)}{till(rule, now)}. Take it back: {undo}"))
 
 
 def _features(i: reading.Row) -> str:
@@ -226,124 +193,6 @@ def _examples(i: reading.Row) -> str:
     ]
     head = ("TIME", "FROM", "TO", "SERVICE", "STATE", "SENT", "RECEIVED")
     return table(head, rows, (8, 21, 21, 10, 6, 10, 10)) if rows else ""
-
-
-# --- telling the daemon --------------------------------------------------------
-
-
-@click.command()
-@click.argument("device", required=False)
-@click.option("--peer", help="Only with this address, network or host name.")
-@click.option("--cause", type=click.Choice(CAUSES), help="Only for this cause.")
-@click.option(
-    "--for",
-    "span",
-    callback=seconds,
-    metavar="SPAN",
-    help="Only so long: 2h, 7d (default: for good).",
-)
-@common
-def allow(
-    device: str | None,
-    peer: str | None,
-    cause: str | None,
-    span: int | None,
-    db: Path | None,
-    as_json: bool,
-) -> None:
-    """Say what is fine: by DEVICE, by --peer, by --cause, or by several of them together."""
-    if not (device or peer or cause):
-        raise click.UsageError("name a DEVICE, a --peer or a --cause: all of it cannot be fine")
-    path = database(db)
-    key, called = _device(path, device) if device else (None, "every device")
-    where = f" with {_peer(peer)}" if peer else ""
-    what = cause or "anything"
-    args = {
-        "device": key,
-        "peer": _peer(peer) if peer else None,
-        "cause": cause,
-        "until": until(span) if span else None,
-    }
-    leave(path, "allow", args, f"{what} of {called}{where} is fine{_till(args)}", as_json)
-
-
-@click.command()
-@click.argument("device")
-@click.option(
-    "--for",
-    "span",
-    callback=seconds,
-    metavar="SPAN",
-    default="2h",
-    show_default=True,
-    help="How long.",
-)
-@common
-def snooze(device: str, span: int, db: Path | None, as_json: bool) -> None:
-    """Be quiet about DEVICE for a while; what happens is still kept."""
-    path = database(db)
-    key, called = _device(path, device)
-    args = {"device": key, "until": until(span)}
-    leave(path, "snooze", args, f"no notice about {called}{_till(args)}", as_json)
-
-
-@click.command()
-@click.argument("incident", metavar="ID")
-@click.argument("answer", type=click.Choice(commands.ANSWERS))
-@common
-def feedback(incident: str, answer: str, db: Path | None, as_json: bool) -> None:
-    """Say what incident ID was: this-was-me, fine (a false alarm) or bad."""
-    path = database(db)
-    with reading.reading(path) as tables:
-        full = reading.incident(tables, incident)["id"]
-    said = f"incident {harmless(full)} was: {answer}"
-    leave(path, "feedback", {"incident": full, "answer": answer}, said, as_json)
-
-
-def _device(path: Path, text: str) -> tuple[str, str]:
-    with reading.reading(path) as tables:
-        found = reading.find_device(tables, text)
-    return found["key"], harmless(found["name"])
-
-
-def _peer(text: str) -> str:
-    """Return a peer in its usual form. Raises GuardianError where it is none."""
-    plain = text.strip().lower()
-    try:
-        network = ipaddress.ip_network(plain, strict=False)
-    except ValueError:
-        if re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", plain) and len(plain) < 254:
-            return plain
-        raise GuardianError(
-            f"{text!r} is no address, network or host name: write it like 10.0.0.5, "
-            "10.0.0.0/24 or example.org"
-        ) from None
-    return str(network) if "/" in plain else str(network.network_address)
-
-
-def until(span: int) -> int:
-    """Return the moment (ns) that lies `span` seconds ahead."""
-    return time.time_ns() + span * NS
-
-
-def _till(args: dict[str, Any]) -> str:
-    return f" until {when(args['until'] / NS, time.time())}" if args["until"] else ""
-
-
-def leave(path: Path, kind: commands.Kind, args: dict[str, Any], said: str, as_json: bool) -> None:
-    """Leave a command for the daemon and say so."""
-    now = time.time_ns()
-    command = commands.new(kind, args, now)
-    commands.give(path, command)
-    if as_json:
-        print_json({"id": command.id, "kind": kind, **args})
-        return
-    with reading.reading(path) as tables:
-        running = reading.running(tables, now)
-    follows = "the daemon takes it up within seconds" if running else (
-        "the daemon is not running and takes it up when it starts"
-    )  # fmt: skip
-    click.echo(paragraph(f"Noted: {said}; {follows}."))
 
 
 USER_COMMANDS: list[click.Command] = [devices, alerts, explain, allow, snooze, feedback]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardian.alerts import AlertSettings, Allow, Feedback, IncidentTable, Snooze
+from guardian.alerts import AlertSettings, Allow, Feedback, IncidentTable, Snooze, Watch
 from guardian.const import MAX_COUNTED, MAX_EXAMPLES, MAX_OPEN_INCIDENTS, MAX_PEERS, NS
 from guardian.evidence import LIMIT, Contrast, EvidenceSettings, Past, doublings, log_odds
 from guardian.homes import Homes
@@ -19,6 +19,7 @@ from tests.incident_rows import (
     CAMERA,
     CLASSES,
     HUB,
+    LINE,
     MACS,
     START,
     S,
@@ -469,6 +470,61 @@ def test_feedback_that_it_is_bad_withdraws_what_was_allowed() -> None:
     assert run(table, scan(60.0), until=300.0) != []
     with pytest.raises(KeyError):
         table.apply(Feedback("none", "bad"), int((START + 50) * NS))
+
+
+def test_a_network_is_allowed_whole() -> None:
+    table = incident_table()
+    table.apply(Allow(peer="185.9.9.0/24"), int(START * NS))
+    assert run(table, beacon()) == []
+    table.apply(Allow(peer="CNC.example".lower()), int(START * NS))
+    other = [replace(s, peer="185.9.8.1", host="CNC.Example") for s in beacon(7_200.0)]
+    assert run(table, other) == []
+
+
+def test_what_was_undone_speaks_again() -> None:
+    table = incident_table()
+    found = opened(run(table, scan()))[0].incident
+    table.apply(Feedback(found.id, "fine"), int((START + 30) * NS))
+    assert run(table, scan(60.0)) == []
+    table.hold([])
+    events = run(table, scan(120.0), until=300.0)
+    assert changes(opened(events)) == [("opened", "scan")]
+    assert opened(events)[0].incident.id == found.id
+
+
+def test_a_snooze_that_was_taken_back_lets_its_device_speak_at_once() -> None:
+    table = incident_table()
+    table.apply(Snooze(MACS[CAMERA], int((START + DAY) * NS)), int(START * NS))
+    assert "opened" not in [e.change for e in run(table, scan())]
+    table.hold([])
+    assert [e.change for e in table.tick(int((START + 13) * NS))] == ["opened"]
+
+
+def test_only_what_gets_worse_speaks_again_even_when_snoozed() -> None:
+    table = incident_table()
+    assert next(e.change for e in run(table, scan(0.0, 60))) == "opened"
+    table.apply(Snooze(MACS[CAMERA], int((START + DAY) * NS)), int((START + 13) * NS))
+    later = [replace(s, peer=f"198.51.{k // 200}.{k % 200}") for k, s in enumerate(scan(13.0, 900))]
+    loud = [e for e in run(table, later, until=DAY / 2) if e.change in ("opened", "escalated")]
+    assert [(e.change, e.incident.severity) for e in loud] == [("escalated", "high")]
+
+
+def test_what_was_bad_is_told_sooner_for_thirty_days() -> None:
+    def first_row(table: IncidentTable, at: float) -> int:
+        now = opened(run(table, scan(at, 60, threat=0.9)))[0].incident
+        return round((now.opened / NS - START - at) / 0.2) + 1
+
+    plain, bad = incident_table(), incident_table()
+    found = opened(run(bad, scan()))[0].incident
+    bad.apply(Feedback(found.id, "bad"), int((START + 60) * NS))
+    usual = first_row(plain, DAY)
+    assert first_row(bad, DAY) <= usual / 2 + 1 < usual
+    assert first_row(bad, 31 * DAY) == usual
+    # Under the bundle's line by less than 1.0 in log odds: evidence where it was bad.
+    below = scan(40 * DAY, 60, threat=LINE - 0.1)
+    assert opened(run(plain, below)) == []
+    bad.apply(Watch(MACS[CAMERA], "scan", int((START + 41 * DAY) * NS)), int(START * NS))
+    assert len(opened(run(bad, below))) == 1
 
 
 # --- the autoencoder alone ------------------------------------------------------

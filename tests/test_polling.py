@@ -109,3 +109,44 @@ def test_a_rule_for_a_device_that_is_gone_does_not_stop_the_start(
     store._db.execute("DELETE FROM devices WHERE key = ?", (mac,))
     Polling(store, fresh()).restore(now)
     assert "no longer holds" in caplog.text
+
+
+def test_what_is_undone_no_longer_holds_and_answers_outlive_a_restart(
+    home: Path, store: Store
+) -> None:
+    first = watched(home, store)
+    incident = first.incidents.open()[0]
+    key, at = incident.device.mac, incident.updated
+    polling = Polling(store, first)
+    now = time.time_ns()
+
+    def covered(pipeline: Pipeline) -> bool:
+        return pipeline.incidents._wishes.covers(key, ("203.0.113.1", ""), 23, incident.cause, at)
+
+    say(store, "feedback", incident=incident.id, answer="fine")
+    polling.poll(now)
+    assert covered(first)
+    second = fresh()
+    Polling(store, second).restore(now)
+    assert covered(second)
+    (rule,) = store.rules(now)
+    say(store, "undo", command=rule.id)
+    say(store, "undo", command=rule.id)
+    polling.poll(now)
+    assert not covered(first)
+    assert results(store)[0] == "undone"
+    assert results(store)[1:] == ["ok", f"refused: nothing to undo by the name of {rule.id}"]
+
+
+def test_an_answer_to_an_incident_of_the_past_acts_too(home: Path, store: Store) -> None:
+    watched(home, store)
+    later = fresh()
+    store._db.execute("UPDATE incidents SET closed = updated")
+    polling = Polling(store, later)
+    now = time.time_ns()
+    polling.restore(now)
+    (name, key, cause) = store._db.execute("SELECT id, device, cause FROM incidents").fetchone()
+    say(store, "feedback", incident=name, answer="bad")
+    assert polling.poll(now) == []
+    assert later.incidents._wishes.watched(key, cause, now)
+    assert not later.incidents._wishes.watched(key, cause, now + 31 * DAY)

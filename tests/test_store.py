@@ -617,12 +617,57 @@ def test_commands_go_through_the_drop_box_once(path: Path) -> None:
     assert store.poll_commands(NOW) == [wish]  # until it is done
     store.mark_done(wish.id, NOW)
     assert store.poll_commands(NOW) == []
-    assert store.rules(NOW) == [wish]
+    assert [rule.id for rule in store.rules(NOW)] == [wish.id]
     assert store.rules(NOW + NS) == []
     store.close(NOW)
     again = Store(path, drop_box=True)
-    assert again.rules(NOW) == [wish]
+    assert [rule.id for rule in again.rules(NOW)] == [wish.id]
     again.close(NOW)
+
+
+def taken(store: Store, kind: commands.Kind, at: int, **args: object) -> str:
+    """Give a command, and take it as the daemon does."""
+    wish = commands.new(kind, dict(args), at)
+    commands.give(store.path, wish)
+    store.poll_commands(at)
+    if kind == "feedback":
+        store.set_feedback(str(args["incident"]), str(args["answer"]))
+    store.mark_done(wish.id, at)
+    return wish.id
+
+
+def test_the_last_word_holds_and_undoing_it_brings_back_the_one_before(store: Store) -> None:
+    events = [IncidentEvent("opened", incident("a")), IncidentEvent("opened", incident("b"))]
+    step(store, devices=[device()], events=events)
+    allow = taken(store, "allow", NOW, device=MAC, peer=None, cause=None, until=None)
+    other = taken(store, "allow", NOW + 1, device=None, peer="8.8.8.8", cause=None, until=None)
+    taken(store, "feedback", NOW + 2, incident="a", answer="fine")
+    taken(store, "snooze", NOW + 3, device=MAC, until=NOW + 9 * NS)
+    short = taken(store, "snooze", NOW + 4, device=MAC, until=NOW + 2 * NS)
+    bad = taken(store, "feedback", NOW + 5, incident="b", answer="bad")
+    # `bad` outweighs what was allowed to this device; others and the snooze are untouched.
+    assert [rule.id for rule in store.rules(NOW + NS)] == [other, short, bad]
+    assert [rule.id for rule in store.rules(NOW + 3 * NS)] == [other, bad]
+    assert store.rules(NOW + 3 * NS)[1].until == NOW + 5 + 30 * DAY
+    assert store.undo(bad)
+    assert not store.undo(bad)
+    assert [rule.kind for rule in store.rules(NOW + 3 * NS)] == ["allow", "allow", "feedback"]
+    assert store.undo(allow)
+    assert store.undo(short)  # and with it the longer one before
+    assert [rule.kind for rule in store.rules(NOW + NS)] == ["allow", "feedback"]
+    assert [rule.kind for rule in store.rules(NOW + 31 * DAY)] == ["allow"]
+    feedback = dict(store._db.execute("SELECT id, feedback FROM incidents"))
+    assert feedback == {"a": "fine", "b": None}
+    assert not store.undo("nothing")
+
+
+def test_rules_for_good_outlive_their_year_and_nonsense_does_not(store: Store) -> None:
+    forever = taken(store, "allow", NOW, device=MAC, peer=None, cause=None, until=None)
+    taken(store, "allow", NOW, device=None, peer="10.0.0.1", cause=None, until=NOW + NS)
+    taken(store, "name", NOW, device=MAC, name="x")
+    store._db.execute("INSERT INTO commands VALUES ('z', 1, 'x', 'allow', '{', 1, 'refused: x')")
+    assert store.prune(NOW + 400 * DAY) == 3
+    assert [rule.id for rule in store.rules(NOW + 400 * DAY)] == [forever]
 
 
 def test_commands_without_a_drop_box(store: Store, path: Path) -> None:

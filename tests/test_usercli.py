@@ -151,7 +151,7 @@ def test_explain(store: Store, path: Path) -> None:
         "telnet",
         "the models (default 0.1)",
         "opened",
-        "guardian feedback scan-1a2b this-was-me",
+        "guardian feedback scan-1a2b this-was-me | fine | bad",
     ):
         assert part in text, part
     assert "a plain counter" in good(path, "explain", "beacon-9f")
@@ -281,7 +281,7 @@ def test_snooze(store: Store, path: Path) -> None:
     assert wish.args["device"] == MAC
     assert wish.args["until"] == pytest.approx(time.time_ns() + 3 * 3600 * NS, abs=60 * NS)
     store.mark_done(wish.id, START)
-    assert store.rules(START) == [wish]
+    assert [rule.id for rule in store.rules(START)] == [wish.id]
     good(path, "snooze", "plug")
     store.mark_done(store.poll_commands(START)[0].id, START)
     assert "until" in good(path, "devices").splitlines()[3]
@@ -306,8 +306,108 @@ def test_feedback(store: Store, path: Path) -> None:
     (wish,) = store.poll_commands(START)
     assert wish.args == {"incident": "scan-1a2b", "answer": "this-was-me"}
     assert store.set_feedback(**wish.args)
-    assert "You said: this-was-me." in good(path, "explain", "scan")
+    store.mark_done(wish.id, time.time_ns())
+    said = " ".join(good(path, "explain", "scan").split())
+    assert "You said: this-was-me. Scan of camera is fine until tomorrow" in said
+    assert "guardian feedback scan-1a2b --undo" in said
     assert parsed(path, "alerts")[0]["feedback"] == "this-was-me"
+    assert "scan of camera is fine (your answer to scan-1a2b) until" in good(path, "devices")
+    good(path, "feedback", "scan", "--undo")
+    (undo,) = store.poll_commands(START)
+    assert undo.args == {"command": wish.id}
+    assert store.undo(wish.id)
+    store.mark_done(undo.id, START)
+    assert "What was it?" in good(path, "explain", "scan")
+    assert "What you said" not in good(path, "devices")
+    assert "no answer" in refused(path, "feedback", "scan", "--undo")
+
+
+def test_an_answer_in_other_words_says_what_it_changes(store: Store, path: Path) -> None:
+    said = " ".join(good(path, "feedback", "scan", "this-is-bad").split())
+    assert "scan of camera is told sooner, by half the evidence, for 30 days" in said
+    (wish,) = store.poll_commands(START)
+    assert wish.args["answer"] == "bad"
+    store.set_feedback(**wish.args)
+    store.mark_done(wish.id, START)
+    assert "told sooner, by half the evidence" in good(path, "devices")
+    good(path, "feedback", "scan", "this-is-fine")
+    assert store.poll_commands(START)[0].args["answer"] == "fine"
+
+
+def test_an_answer_whose_time_is_over_can_still_be_taken_back(store: Store, path: Path) -> None:
+    good(path, "feedback", "scan", "this-was-me")
+    (wish,) = store.poll_commands(START)
+    store.set_feedback(**wish.args)
+    store.mark_done(wish.id, START - 40 * 86_400 * NS)
+    assert "its time is over" in " ".join(good(path, "explain", "scan").split())
+    good(path, "feedback", "scan", "--undo")
+    assert store.poll_commands(START)[0].args == {"command": wish.id}
+
+
+def test_an_allowance_shows_what_it_would_have_changed(store: Store, path: Path) -> None:
+    other = replace(
+        incident("scan-77"), opened=START, updated=START,
+        peers=(Peer("10.9.9.9", 23, "tcp", "", 4), Peer("10.8.8.8", 23, "tcp", "", 1)),
+    )  # fmt: skip
+    step(store, events=[IncidentEvent("opened", other)], now=START + NS)
+    text = good(path, "allow", "camera", "--peer", "10.9.9.0/24", "--preview")
+    assert "Of the 3 incidents so far, 1 would not have been told." in text
+    assert "open: ends now" in text
+    assert text.index("scan-1a2b") < text.index("1 more would have had less") < text.index("77")
+    assert "beacon" not in text
+    assert "Noted" not in text
+    assert store.poll_commands(START) == []
+    found = parsed(path, "allow", "plug", "--preview")
+    assert [(i["id"], i["whole"]) for i in found["covered"]] == [("beacon-9f", True)]
+    assert "Of the 3 incidents so far, 0 would" in good(path, "allow", "--peer", "10.7.7.7")
+    assert len(store.poll_commands(START)) == 1
+
+
+def test_whom_nobody_kept_is_not_called_covered(store: Store, path: Path) -> None:
+    many = tuple(Peer("10.9.9.9", port, "tcp", "", 1) for port in range(20))
+    step(store, events=[IncidentEvent("opened", incident("scan-88", peers=many))], now=START + NS)
+    found = parsed(path, "allow", "--peer", "10.9.9.9", "--preview")["covered"]
+    assert {i["id"]: i["whole"] for i in found}["scan-88"] is False
+
+
+def test_a_preview_counts_all_and_lists_some(store: Store, path: Path) -> None:
+    events = [IncidentEvent("opened", incident(f"x{k:02}")) for k in range(30)]
+    step(store, events=events, now=START + NS)
+    text = good(path, "allow", "--cause", "scan", "--preview")
+    assert "31 would not have been told" in text
+    assert "and 21 older" in text
+    assert len(text.splitlines()) == 12
+
+
+def test_until_a_date(store: Store, path: Path) -> None:
+    end = datetime(2031, 1, 31).astimezone()
+    good(path, "allow", "camera", "--until", "2031-01-31")
+    good(path, "snooze", "camera", "--until", "2031-01-31 18:00")
+    first, second = store.poll_commands(START)
+    assert first.args["until"] == int((end + timedelta(days=1)).timestamp()) * NS
+    assert second.args["until"] == int((end + timedelta(hours=18)).timestamp()) * NS
+
+
+def test_what_holds_is_listed_and_taken_back(store: Store, path: Path) -> None:
+    assert "Nothing is allowed" in good(path, "allow", "--list")
+    good(path, "allow", "camera", "--peer", "example.org", "--cause", "c2", "--for", "30d")
+    good(path, "snooze", "plug", "--for", "1h")
+    for wish in store.poll_commands(START):
+        store.mark_done(wish.id, START)
+    text = good(path, "allow", "--list")
+    assert "c2 of camera with example.org is fine" in text
+    assert "no notice about plug" in text
+    allowed, snoozed = parsed(path, "allow", "--list")
+    assert allowed["id"][:8] in text
+    assert "allow --undo" in good(path, "explain", "scan") or allowed["cause"] == "c2"
+    good(path, "allow", "--undo", allowed["id"][:8])
+    good(path, "snooze", "plug", "--undo")
+    undone = [c.args["command"] for c in store.poll_commands(START)]
+    assert undone == [allowed["id"], snoozed["id"]]
+    assert all(store.undo(command) for command in undone)
+    assert "Nothing" in good(path, "allow", "--list")
+    assert "guardian allow --list" in refused(path, "allow", "--undo", allowed["id"])
+    assert "not snoozed" in refused(path, "snooze", "plug", "--undo")
 
 
 @pytest.mark.parametrize(
@@ -319,7 +419,15 @@ def test_feedback(store: Store, path: Path) -> None:
         (("snooze", "camera", "--for", "0h"), "2h"),
         (("snooze", "camera", "--for", "999999w"), "2h"),
         (("snooze",), "DEVICE"),
+        (("snooze", "camera", "--undo", "--for", "1h"), "--undo"),
+        (("snooze", "camera", "--for", "1h", "--until", "2031-01-01"), "not both"),
+        (("allow", "camera", "--until", "2001-01-01"), "past"),
+        (("allow", "camera", "--until", "tomorrow"), "2027-01-31"),
+        (("allow", "camera", "--list"), "stand alone"),
+        (("allow", "--list", "--undo", "x"), "stand alone"),
         (("feedback", "scan", "maybe"), "this-was-me"),
+        (("feedback", "scan"), "ANSWER"),
+        (("feedback", "scan", "bad", "--undo"), "ANSWER"),
         (("alerts", "-n", "0"), "1<=x"),
         (("explain",), "ID"),
     ],

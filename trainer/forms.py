@@ -104,7 +104,13 @@ def write_forms(
     rows = kept_rows(folder)
     out.mkdir(parents=True, exist_ok=True)
     wanted = forms if form == "auto" else (form,)
-    how = {"forms": wanted, "onnx": onnx, "other": other, "seconds": seconds, "echo": echo}
+    how: dict[str, Any] = {
+        "forms": wanted,
+        "onnx": onnx,
+        "other": other,
+        "seconds": seconds,
+        "echo": echo,
+    }
     report: dict[str, Any] = {"family": family.name, "compared_on": len(rows[1])}
     if family.task == "ensemble":
         report["members"] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from trainer.zoo.config import PRESETS
 from trainer.zoo.family import REGISTRY
 
 
-def columns(head: tuple[str, ...], rows: list[tuple[str, ...]], left: int = 1) -> str:
+def columns(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], left: int = 1) -> str:
     """Return a table for a terminal; the first `left` columns stand left, the others right."""
     wide = [max(len(row[k]) for row in (head, *rows)) for k in range(len(head))]
     lines = []

@@ -93,9 +93,10 @@ def _screen(
 ) -> Fitted:
     assert family.fit is not None
     given = train.spread(SCREENED)
-    weight = balanced(given.label) if class_weights else None
-    grown = family.fit(given.x(), given.label, weight, config, seed)
-    classes = np.unique(given.label)  # the trees' classes are those they saw
+    label = np.maximum(given.label, 0)  # a set without labels is taken for quiet
+    weight = balanced(label) if class_weights else None
+    grown = family.fit(given.x(), label, weight, config, seed)
+    classes = np.unique(label)  # the trees' classes are those they saw
 
     def answer(x: F32) -> tuple[F64, Array | None]:
         rows = trees.summary(x)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -63,7 +64,7 @@ def png(paint: Paint, look: Look = LIGHT, size: tuple[float, float] = SIZE) -> b
         "text.color": look.ink, "axes.labelcolor": look.ink, "axes.titlecolor": look.ink,
         "axes.edgecolor": look.soft, "xtick.color": look.soft, "ytick.color": look.soft,
         "xtick.labelcolor": look.ink, "ytick.labelcolor": look.ink, "axes.facecolor": look.back,
-        "figure.facecolor": look.back, "savefig.facecolor": look.back, "grid.color": look.rule,
+        "figure.facecolor": look.back, "grid.color": look.rule,
         "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
         "axes.axisbelow": True, "legend.frameon": False, "lines.linewidth": 1.8,
         # Names come from data: a dollar sign in one is no formula.
@@ -72,13 +73,12 @@ def png(paint: Paint, look: Look = LIGHT, size: tuple[float, float] = SIZE) -> b
     with mpl.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a letter that the font lacks
         figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-        FigureCanvasAgg(figure)
+        canvas = FigureCanvasAgg(figure)
         paint(figure, look)
-        raw = io.BytesIO()
-        figure.savefig(raw, format="png")
+        canvas.draw()
+        image = Image.fromarray(np.asarray(canvas.buffer_rgba()).copy()).convert("RGB")
     out = io.BytesIO()
-    image = Image.open(raw).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-    image.save(out, format="PNG", optimize=True)
+    image.quantize(COLOURS, dither=Image.Dither.NONE).save(out, format="PNG", optimize=True)
     return out.getvalue()
 
 

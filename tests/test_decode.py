@@ -319,6 +319,7 @@ def test_equals_the_twin_on_any_frames(chance: Random, link: int) -> None:
     assert table_rows(first.packets, COLUMNS) == table_rows(second.packets, COLUMNS)
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(seed=st.integers(0, 1 << 32), link=st.sampled_from((1, 101, 105)))
 def test_equals_the_twin_on_tunnels_and_fragments(seed: int, link: int) -> None:
@@ -645,6 +646,7 @@ def first_frames(path: Path, most: int) -> list[Frames]:
     return []
 
 
+@pytest.mark.slow
 def test_equals_the_twin_on_real_captures(data: Path) -> None:
     packets = 0
     for path in captures(data):
@@ -653,6 +655,7 @@ def test_equals_the_twin_on_real_captures(data: Path) -> None:
     assert packets > 30_000
 
 
+@pytest.mark.slow
 def test_agrees_with_scapy_on_real_captures(data: Path) -> None:
     """An independent dissector sees the same addresses, ports, flags, lengths and checksums."""
     from scapy.layers.inet import ICMP, IP, TCP, UDP  # noqa: PLC0415

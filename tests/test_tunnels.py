@@ -124,6 +124,7 @@ def records(made: list[Decoded]) -> tuple[Conns, Conns]:
     return Conns.concat([t.records for t in told]), Conns.concat([t.slices for t in told])
 
 
+@pytest.mark.slow
 def test_any_cut_gives_the_same_connections(data: Path) -> None:
     folder = data / "zeek-parity"
     paths = sorted(folder.glob("core.*/input.pcap*"))

@@ -113,7 +113,8 @@ class Counters:
         if peer in minute.calls or len(minute.calls) < _MAX_DISTINCT:
             minute.calls[peer] += 1
         if minute.calls[peer] >= FLOOD_CONNECTIONS:
-            text = f"{FLOOD_CONNECTIONS:,} unanswered connections to one machine in a minute."
+            text = f"{FLOOD_CONNECTIONS:,} unanswered connections to one machine in a minute, "
+            text += "its limit."
             return Finding("flood", text, minute.take(peer))
         if row.proto == UDP:
             return None
@@ -129,10 +130,10 @@ class Counters:
                 ports.add(row.resp_p)
         quiet, answered = len(minute.silent), len(minute.answered)
         if quiet >= SWEEP_PEERS and quiet >= SWEEP_SHARE * (quiet + answered):
-            text = f"{SWEEP_PEERS} machines called in vain in a minute."
+            text = f"{SWEEP_PEERS} machines called in vain in a minute, its limit."
             return Finding("scan", text, minute.take())
         if len(minute.ports.get(peer, ())) >= SWEEP_PEERS:
-            text = f"{SWEEP_PEERS} ports of one machine called in vain in a minute."
+            text = f"{SWEEP_PEERS} ports of one machine called in vain in a minute, its limit."
             return Finding("scan", text, minute.take(peer))
         return None
 

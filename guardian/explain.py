@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from guardian import addresses
-from guardian.const import MAX_COUNTED
 from guardian.evidence import Ruler
 from guardian.facts import Facts, Key
 from guardian.featurelist import GROUPS, TEXTS, describe, natural
 from guardian.habits import Habits
 from guardian.incidents import FeatureEvidence
+from guardian.normal import normal
+from guardian.phrases import counted, lasting, rate, size, times
 from guardian.tables import F32, PROTO_NAMES
 
 TOP_FEATURES = 5
@@ -43,11 +44,13 @@ ADVICE = {
     "its password and install its updates before it comes back; if it is a service you know, "
     "say that this is fine.",
     "flood": "Unplug it now: it is being used to attack others or is broken. Reset it, change its "
-    "password and install its updates before it comes back.",
+    "password and install its updates before it comes back. If you ran a speed or load test "
+    "yourself, say that this was you.",
     "brute-force": "Take it off the network: it is trying passwords on other machines. Reset it, "
-    "change its password, and check the machines it called for weak passwords.",
-    "download": "If you did not start an update, take it off the network, restart it, change its "
-    "password and look for an update from its maker.",
+    "change its password and install its updates, and check the machines it called for weak "
+    "passwords. If it was you, or a program of yours with an old password, say that this was you.",
+    "download": "Was this you: an update, a new app? Then say that this was you. If not, take it "
+    "off the network, restart it, change its password and look for an update from its maker.",
     "other": "Was this you? If not, take it off the network, restart it, change its password and "
     "install its updates.",
     "unusual": "Was this you: a new app, an update, a visitor? If so, say that it is fine. If not, "
@@ -88,7 +91,7 @@ def words(
     parts = [_sentence(cause, name, facts, features)]
     if counter:
         parts.append(f"A plain counter, not a model, saw this: {counter}")
-    parts.append(_normal(cause, facts, habits, ruler, own))
+    parts.append(normal(cause, facts, habits, ruler, own))
     advice = ADVICE.get(cause, ADVICE_LOST) if facts.outbound else ADVICE_INBOUND
     return Words(" ".join(p for p in parts if p), advice, features)
 
@@ -111,7 +114,7 @@ def _scan(name: str, facts: Facts) -> str:
     ports = len(facts.ports)
     if len(facts.peers) <= 3 < ports:
         whom = " and ".join(sorted(addresses.text(*peer) for peer in facts.peers))
-        tried = f"{name} tried {_number(facts, ports)} ports of {whom}"
+        tried = f"{name} tried {counted(facts, ports)} ports of {whom}"
         return f"{tried} {_within(facts)}{_failed(facts)}."
     new = facts.new_peers
     whom = _plural(len(facts.peers), "address", "addresses", facts)
@@ -132,18 +135,17 @@ def _c2(name: str, facts: Facts) -> str:
         return f"{called}, {_traffic(facts)}; it looks like malware reporting."
     if facts.rows > 2 * facts.connections:
         return (
-            f"{name} keeps a connection to {place} open ({_span(facts.longest)} so far), "
+            f"{name} keeps a connection to {place} open ({lasting(facts.longest)} so far), "
             f"{_traffic(facts)}; it looks like a line to whoever controls malware."
         )
     beat = facts.beat(key)
     if beat is None:
-        called = f"{name} called {place} {_times(calls)}, {_traffic(facts)}"
+        called = f"{name} called {place} {times(calls)}, {_traffic(facts)}"
         return f"{called}; it looks like malware reporting."
     gaps, middle, deviation = beat
     if deviation <= REGULAR * middle:
-        rhythm = (
-            f"every {_span(middle)} (half of the {gaps} gaps within {_span(deviation)} of that)"
-        )
+        near = "a tenth of a second" if deviation < 0.1 else lasting(deviation)
+        rhythm = f"every {lasting(middle)} (half of the {gaps} gaps within {near} of that)"
     else:
         rhythm = f"at irregular times {_within(facts)}"
     return f"{name} calls {place} again and again: {calls:,} times, {rhythm}, {_traffic(facts)}."
@@ -155,14 +157,14 @@ def _flood(name: str, facts: Facts) -> str:
     if facts.packets_in * 20 < facts.packets_out:
         answered = ", almost all unanswered"
     if len(facts.peers) > 1:
-        whom = f"{_number(facts, len(facts.peers))} addresses"
+        whom = f"{counted(facts, len(facts.peers))} addresses"
     elif len(facts.keys) > 1:
         whom = f"{addresses.text(*key[0])} {_ports(facts)}"
     else:
         whom = _place(facts, key)
     whom = whom.removesuffix(",")
     return (
-        f"{name} sent {facts.packets_out:,} packets to {whom}, up to {_rate(facts.rate())}"
+        f"{name} sent {facts.packets_out:,} packets to {whom}, up to {rate(facts.rate())}"
         f"{answered}."
     )
 
@@ -179,7 +181,7 @@ def _download(name: str, facts: Facts) -> str:
     place = _place(facts, facts.main_key())
     new = ", which it never called before" if facts.new_peers == len(facts.peers) == 1 else ""
     return (
-        f"{name} fetched {_bytes(facts.got)} from {place}{new}, in {_count(facts)}; it looks like "
+        f"{name} fetched {size(facts.got)} from {place}{new}, in {_count(facts)}; it looks like "
         "malware fetching a program."
     )
 
@@ -209,34 +211,6 @@ _SENTENCES = {
     "brute-force": _brute_force,
     "download": _download,
 }
-
-
-def _normal(cause: str, facts: Facts, habits: Habits, ruler: Ruler, own: F32 | None) -> str:
-    """Return what would have been normal: the device's habit, else that of devices like it."""
-    if cause == "scan" and facts.outbound:
-        hourly = habits.peers_an_hour()
-        if hourly is not None:
-            return f"It usually has to do with {hourly} an hour."
-    name = {
-        "scan": "minute_peers",
-        "flood": "packet_rate",
-        "brute-force": "minute_conns",
-        "download": "bytes_in",
-        "other": "minute_conns",
-    }.get(cause)
-    if name is None or name not in ruler.features or name not in TEXTS or not facts.outbound:
-        return ""
-    usual = ruler.usual if own is None else own
-    high = float(usual[2, ruler.features.index(name)])
-    who = "devices in quiet homes" if own is None else "this device"
-    seen = facts.best.x[ruler.features.index(name)] if facts.best is not None else high
-    if name == "packet_rate":
-        seen, high = facts.rate(), natural(name, high)
-        amount = f"sending up to {_rate(high)}"
-    else:
-        amount = f"{TEXTS[name]} up to {describe(name, high)}"
-    # What was seen and lies within the normal is no argument: then other things decided.
-    return f"Normal for {who}: {amount}." if seen > high else ""
 
 
 # --- features -----------------------------------------------------------------
@@ -325,7 +299,7 @@ def _ports(facts: Facts) -> str:
         return f"on {_port(top[0])}"
     if len(top) <= 3:
         return "on ports " + ", ".join(str(port) for port in top)
-    return f"on {_number(facts, len(top))} ports, most on {_port(top[0])},"
+    return f"on {counted(facts, len(top))} ports, most on {_port(top[0])},"
 
 
 def _addresses(facts: Facts) -> str:
@@ -343,9 +317,9 @@ def _within(facts: Facts) -> str:
     span = facts.span
     if span < 1.0:
         return "within a second"
-    text = f"within {_span(span)}"
+    text = f"within {lasting(span)}"
     if span > 120.0 and facts.minute_peers > 1 and len(facts.peers) > 3:
-        text += f" (up to {_number(facts, facts.minute_peers)} in a minute)"
+        text += f" (up to {counted(facts, facts.minute_peers)} in a minute)"
     return text
 
 
@@ -362,49 +336,12 @@ def _failed(facts: Facts) -> str:
 
 
 def _traffic(facts: Facts) -> str:
-    return f"{_bytes(facts.sent)} sent and {_bytes(facts.got)} received in all"
+    return f"{size(facts.sent)} sent and {size(facts.got)} received in all"
 
 
 def _count(facts: Facts) -> str:
     return f"{facts.connections:,} connection{'' if facts.connections == 1 else 's'}"
 
 
-def _number(facts: Facts, number: int) -> str:
-    return f"over {number:,}" if facts.overflow and number >= MAX_COUNTED else f"{number:,}"
-
-
 def _plural(number: int, one: str, many: str, facts: Facts) -> str:
-    return f"{_number(facts, number)} {one if number == 1 else many}"
-
-
-def _times(number: int) -> str:
-    return {1: "once", 2: "twice"}.get(number, f"{number:,} times")
-
-
-def _rate(rate: float) -> str:
-    if rate >= 1.0:
-        return f"{rate:,.0f} a second"
-    return f"{60.0 * rate:.0f} a minute"
-
-
-def _span(seconds: float) -> str:
-    if seconds < 0.1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 10.0:
-        return f"{seconds:.1f} s"
-    if seconds < 120.0:
-        return f"{seconds:.0f} s"
-    if seconds < 7_200.0:
-        return f"{seconds / 60:.0f} min"
-    if seconds < 172_800.0:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86_400:.1f} days"
-
-
-def _bytes(amount: int) -> str:
-    value = float(amount)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000.0:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000.0
-    return f"{value:.1f} TB"
+    return f"{counted(facts, number)} {one if number == 1 else many}"

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import NamedTuple
 
+import numpy as np
+
 from guardian import addresses
 from guardian.const import MAX_COUNTED, MAX_EXAMPLES, MAX_PEERS, NS
 from guardian.incidents import Example, Peer
@@ -124,6 +126,8 @@ class Facts:
         self.labels: Counter[str] = Counter()
         self.best: Row | None = None
         """The row with the highest level, the first among equals."""
+        self.peak: F32 | None = None
+        """float32[F]: the highest value of each feature over the rows, as the models saw it."""
         self.top_score = 0.0
         self.examples: list[Example] = []
         self._hosts: dict[Key, str] = {}
@@ -152,6 +156,7 @@ class Facts:
         self.top_score = max(self.top_score, row.score)
         if self.best is None or row.level > self.best.level:
             self.best = row
+        self.peak = row.x.copy() if self.peak is None else np.fmax(self.peak, row.x)
         # A connection counts once, by its first slice that carried evidence.
         if row.piece == 0 or (row.uid not in self._uids and len(self._uids) < MAX_COUNTED):
             self._connection(row)

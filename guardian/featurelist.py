@@ -145,6 +145,7 @@ NAMES: tuple[str, ...] = tuple(f.name for f in FEATURES)
 TEXTS: dict[str, str] = {f.name: f.text for f in FEATURES}
 GROUPS: dict[str, str] = {f.name: f.group for f in FEATURES}
 """raw, hour, gaps, pair, context, relative: a trainer may leave groups out."""
+UNITS: dict[str, str] = {f.name: f.unit for f in FEATURES}
 _BY_NAME = {f.name: f for f in FEATURES}
 
 

@@ -5,6 +5,7 @@ Learned from calm rows alone; small, capped, and only ever used for words, not f
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from statistics import median
 
@@ -67,6 +68,12 @@ class Habits:
         if len(self._hours) < ENOUGH_HOURS:
             return None
         return round(median(self._hours))
+
+    def most_peers_an_hour(self) -> int | None:
+        """Return how many peers it has in its busy hours (95 %); None while that is not known."""
+        if len(self._hours) < ENOUGH_HOURS:
+            return None
+        return math.ceil(float(np.quantile(np.array(self._hours), 0.95)))
 
     def usual(self) -> F32 | None:
         """Return float32[3, F], its own 5, 50 and 95 % quantiles; None while too few are known."""

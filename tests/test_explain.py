@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from guardian.const import MAX_KNOWN_PEERS, NS
 from guardian.explain import ADVICE, ADVICE_INBOUND, top_features, words
 from guardian.facts import Facts, Row
-from guardian.featurelist import NAMES, describe
+from guardian.featurelist import NAMES
 from guardian.habits import ENOUGH_ROWS, SAMPLE_NS, Habits
+from guardian.normal import normal
 from guardian.tables import F32
 from tests.incident_rows import (
     CLASSES,
@@ -126,16 +127,82 @@ def test_the_devices_own_habit_is_named_once_it_is_known() -> None:
     ]
     rows = mixed(day, scan(30 * 3_600.0, 100))
     incident = run(incident_table(), rows, until=31 * 3_600.0)[-1].incident
-    assert "It usually has to do with 3 an hour." in incident.explanation
+    assert (
+        "Normal for this device: below 4 destinations an hour (3 as a rule); it called 100."
+        in incident.explanation
+    )
+    assert "Normal for this device: no destinations a minute; it called 19." in (
+        incident.explanation
+    )
 
 
 def test_a_young_device_is_measured_by_others() -> None:
     incident = run(incident_table(age_s=0.0), scan())[0].incident
-    high = describe("minute_peers", 1.0)
     assert (
-        "Normal for devices in quiet homes: different destinations in the last minute up to "
-        f"{high}." in incident.explanation
+        "Normal for devices in quiet homes: below 2 destinations a minute; it called 19."
+        in incident.explanation
     )
+
+
+@pytest.mark.parametrize(
+    ("cause", "values", "said"),
+    [
+        ("scan", {"minute_new_peers": 40.0, "minute_peers": 50.0},
+         "below 2 new destinations a minute; it called 40."),
+        ("scan", {"minute_ports": 100.0}, "below 2 ports a minute; it tried 100 or more."),
+        ("c2", {"pair_count": 20.0}, "below 2 calls to one destination and port; it made 20."),
+        ("brute-force", {"minute_conns": 33.0}, "below 2 connections a minute; it opened 33."),
+        ("brute-force", {"long_conns": 77.0},
+         "below 2 connections in ten minutes; it opened 77."),
+        ("download", {"bytes_in": 5e6}, "up to 2 B received in one go; it received 5.0 MB."),
+        ("other", {"minute_peers": 7.0}, "below 2 destinations a minute; it called 7."),
+        # Within the normal: no argument.
+        ("scan", {"minute_peers": 1.0}, ""),
+        ("download", {"bytes_in": 1.0}, ""),
+        ("never heard of", {"minute_peers": 90.0}, ""),
+    ],
+)  # fmt: skip
+def test_where_normal_ends_and_how_far_beyond_it_went(
+    cause: str, values: dict[str, float], said: str
+) -> None:
+    """Normal ends at the ruler's 95 % points (1.7); what was seen is the highest of the rows."""
+    low, high = np.zeros(len(NAMES), np.float32), np.zeros(len(NAMES), np.float32)
+    for name, value in values.items():
+        high[NAMES.index(name)] = np.log1p(value)
+    facts = facts_of([row(x=high, level=1.0), row(x=low, level=5.0)])
+    told = normal(cause, facts, Habits(), ruler(), None)
+    assert told == (f"Normal for devices in quiet homes: {said}" if said else "")
+
+
+def test_normal_follows_the_device_once_it_is_known() -> None:
+    x = np.zeros(len(NAMES), np.float32)
+    x[NAMES.index("minute_conns")] = np.log1p(60.0)
+    own = np.zeros((3, len(NAMES)), np.float32)
+    own[2, NAMES.index("minute_conns")] = np.log1p(11.0)
+    told = normal("other", facts_of([row(x=x)]), Habits(), ruler(), own)
+    assert told == "Normal for this device: below 12 connections a minute; it opened 60."
+    own[2, NAMES.index("minute_conns")] = np.log1p(60.0)
+    assert normal("other", facts_of([row(x=x)]), Habits(), ruler(), own) == ""
+    assert normal("scan", facts_of([row(x=x, outbound=False)]), Habits(), ruler(), own) == ""
+
+
+def test_regular_calls_are_told_as_such() -> None:
+    x = np.zeros(len(NAMES), np.float32)
+    x[NAMES.index("pair_regular")] = 0.98
+    own = np.zeros((3, len(NAMES)), np.float32)
+    own[2, NAMES.index("pair_regular")] = 0.6
+    told = normal("c2", facts_of([row(x=x)]), Habits(), ruler(), own)
+    assert told == "Normal for this device: up to 60 % regularity in its calls; these had 98 %."
+
+
+@pytest.mark.parametrize("cause", [*CLASSES[1:], "unusual"])
+def test_advice_asks_whether_it_was_you_and_says_what_to_do(cause: str) -> None:
+    text = ADVICE[cause]
+    assert "say that" in text or "Was this you?" in text
+    assert any(word in text for word in ("off the network", "Unplug", "watch it"))
+    if cause != "unusual":
+        assert "password" in text
+        assert "update" in text
 
 
 def test_addresses_that_are_known_are_not_called_new() -> None:
@@ -174,7 +241,10 @@ def test_what_lies_within_the_normal_is_no_argument() -> None:
     ]
     assert "Normal" not in said[0]
     assert "up to 3,000 a second" in said[1]
-    assert re.search(r"Normal for [a-z ]+: sending up to \d+ a (second|minute)\.$", said[1])
+    assert re.search(
+        r"Normal for [a-z ]+: sending up to \d+ a (second|minute); it sent 3,000 a second\.$",
+        said[1],
+    )
 
 
 def test_a_flood_of_many_ports_names_no_single_one() -> None:

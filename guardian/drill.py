@@ -18,11 +18,13 @@ def simulate(
     scenario: str | None, output: Path | None, seed: int | None, hours: float | None
 ) -> None:
     """Write a scenario's capture and labels, or list the scenarios."""
-    from guardian.simulate import SCENARIOS, labels_path  # noqa: PLC0415 - loads scapy
+    from guardian.simulate import HELP, SCENARIOS, labels_path  # noqa: PLC0415 - loads scapy
     from guardian.simulate import simulate as write  # noqa: PLC0415
 
     if scenario is None:
-        click.echo("scenarios: " + ", ".join(SCENARIOS))
+        click.echo("scenarios:")
+        for name in SCENARIOS:
+            click.echo(f"  {name:18}{HELP[name]}")
         return
     if scenario not in SCENARIOS:
         raise GuardianError(f"there is no scenario {scenario!r}: choose {', '.join(SCENARIOS)}")

@@ -13,13 +13,13 @@ from pathlib import Path
 from guardian.errors import GuardianError
 from guardian.simulate.build import build
 from guardian.simulate.labels import HEADER, Label, csv_row, match, read_labels
-from guardian.simulate.scenario import SCENARIOS, DeviceSpec, Infection, Scenario, home
+from guardian.simulate.scenario import HELP, SCENARIOS, DeviceSpec, Infection, Scenario, home
 from guardian.simulate.training import training_homes
 from guardian.simulate.write import pcap_header, write_packets
 
 __all__ = [
-    "SCENARIOS", "DeviceSpec", "Infection", "Label", "Scenario", "Summary", "home", "labels_path",
-    "match", "read_labels", "simulate", "training_homes",
+    "HELP", "SCENARIOS", "DeviceSpec", "Infection", "Label", "Scenario", "Summary", "home",
+    "labels_path", "match", "read_labels", "simulate", "training_homes",
 ]  # fmt: skip
 
 STEP_S = 300.0

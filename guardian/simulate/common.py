@@ -8,7 +8,7 @@ from guardian.simulate.chatter import clock
 from guardian.simulate.cloud import Link, Poll, firmware, lost_cause, session
 from guardian.simulate.home import Habit, Host, World
 from guardian.simulate.knobs import Knobs
-from guardian.simulate.presence import comings, lease, neighbours
+from guardian.simulate.presence import comings, join, lease, neighbours
 from guardian.simulate.scenario import DeviceSpec
 from guardian.simulate.setup import Plan, setup
 
@@ -41,6 +41,8 @@ class Member:
         d.lease_s = k.size("lease", 1_800, 172_800)
         if self.spec.joins is None:
             self.habit(lease(w, d, rng, d.lease_s / 2 * rng.random()))
+        elif self.spec.guest:
+            self.habit(join(w, d, rng))
         else:
             self.habit(setup(w, d, rng, self.vendor, Plan.draw(k)))
         self.habit(neighbours(w, d, w.rng(d.name, "arp"), k.span("arp", 60, 1_200)), 5)

@@ -266,7 +266,7 @@ def who_has(w: World, d: Host, ip: bytes, t: float, answered: bool = True) -> fl
     """Ask by ARP for a neighbour."""
     w.emit(t, arp(1, d.mac, d.ip, bytes(6), ip))
     other = w.by_ip.get(ip)
-    if other is not None and answered and other.since <= t:
+    if other is not None and answered and other.since <= t < other.until:
         t += other.lag
         w.emit(t, arp(2, other.mac, ip, d.mac, d.ip))
     return t

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
@@ -17,6 +17,9 @@ from guardian.simulate.labels import Row
 from guardian.simulate.payloads import Pool
 
 Habit = Iterator[float]
+
+Packets = list[tuple[float, bytes]]
+"""Frames with the times at which the gateway sees them."""
 
 UDP_GAP_S = 60.0
 """A UDP or ICMP pair silent for longer than this is a new connection (Zeek's timeouts)."""
@@ -48,6 +51,8 @@ class Host:
     """The device that labels name in its place: an outsider's victim."""
     since: float = 0.0
     """When it first came into the home."""
+    until: float = math.inf
+    """When it left it for good."""
     came: float = -1.0
     """When it last joined the network."""
     ports: int = 32_768
@@ -88,7 +93,11 @@ class World:
         self.seconds = seconds
         self.utc_offset_h = utc_offset_h
         self.now = 0.0
-        self.out: list[tuple[float, bytes]] = []
+        self.out: Packets = []
+        self.bends: list[Callable[[Packets], Packets]] = []
+        """What befalls frames on their way, each time before some are written; what it did to
+        a frame it does not do again."""
+        self._left: dict[bytes, float] = {}
         self.rows: list[Row] = []
         self.pool = Pool(key)
         self.prefix = ip_bytes(lan.partition("/")[0])[:3]
@@ -131,6 +140,17 @@ class World:
         self.hosts[host.name] = host
         self.by_ip[host.ip] = host
 
+    def leave(self, host: Host, at: float) -> None:
+        """Let a host go out of reach for good: nothing is seen from it or for it any more."""
+
+        def gone(packets: Packets) -> Packets:
+            mac = host.mac
+            return [p for p in packets if p[0] < at or mac not in (p[1][:6], p[1][6:12])]
+
+        host.until = at
+        self._left[host.mac] = at
+        self.bends.append(gone)
+
     def spawn(self, at: float, habit: Habit) -> None:
         """Start a habit at a time; it first runs then."""
         self._born += 1
@@ -150,6 +170,8 @@ class World:
     def drain(self, until: float) -> tuple[list[tuple[int, bytes]], list[Row]]:
         """Return the packets (microseconds since the epoch, frame) and label rows before
         `until`, in time order. Nothing earlier can come any more."""
+        for bend in self.bends:
+            self.out = bend(self.out)
         self.out.sort(key=lambda packet: packet[0])
         cut = next((i for i, p in enumerate(self.out) if p[0] >= until), len(self.out))
         packets = [(self.stamp(t), frame) for t, frame in self.out[:cut]]
@@ -158,6 +180,9 @@ class World:
         self.rows.sort(key=lambda row: row.ts_us)
         edge = next((i for i, r in enumerate(self.rows) if r.ts_us >= limit), len(self.rows))
         rows, self.rows = self.rows[:edge], self.rows[edge:]
+        if self._left:
+            ends = {mac: self.stamp(t) for mac, t in self._left.items()}
+            rows = [r for r in rows if r.mac not in ends or r.ts_us < ends[r.mac]]
         old = until - 2 * UDP_GAP_S
         self._udp_seen = {k: t for k, t in self._udp_seen.items() if t > old}
         return packets, rows
@@ -194,7 +219,7 @@ class World:
 
     def others(self, host: Host) -> list[Host]:
         """Return the other devices that are in the home by now."""
-        return [h for h in self.hosts.values() if h is not host and h.since <= self.now]
+        return [h for h in self.hosts.values() if h is not host and h.since <= self.now < h.until]
 
     def everyone(self) -> list[Host]:
         return [self.gateway, *self.hosts.values()]

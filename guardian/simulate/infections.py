@@ -1,4 +1,4 @@
-"""Infections by name, and the usual chain of them."""
+"""Infections and look-alikes by name, and the usual chain of infections."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from collections.abc import Callable
 from random import Random
 
 from guardian.errors import ConfigError
+from guardian.simulate.arps import arp_spoof, arp_sweep
 from guardian.simulate.bots import beacon, download
 from guardian.simulate.dial import Dial
+from guardian.simulate.events import backup, device_setup, firmware_update, guest_phone, new_app
 from guardian.simulate.floods import syn_flood, udp_flood
 from guardian.simulate.home import Habit, Host, World
 from guardian.simulate.knobs import Knobs, Profile
+from guardian.simulate.leaks import dns_exfiltration, dns_flood, exfiltration
 from guardian.simulate.scans import local_scan, ssh_guess, telnet_scan
 from guardian.simulate.scenario import Infection
+from guardian.simulate.stealth import https_beacon_even, p2p_malware, slow_scan
 
 KINDS: dict[str, Callable[[World, Host, Random, Dial], Habit]] = {
     "telnet-scan": telnet_scan,
@@ -22,6 +26,19 @@ KINDS: dict[str, Callable[[World, Host, Random, Dial], Habit]] = {
     "download": download,
     "syn-flood": syn_flood,
     "udp-flood": udp_flood,
+    "slow-scan": slow_scan,
+    "arp-sweep": arp_sweep,
+    "arp-spoof": arp_spoof,
+    "dns-flood": dns_flood,
+    "exfiltration": exfiltration,
+    "dns-exfiltration": dns_exfiltration,
+    "https-beacon-even": https_beacon_even,
+    "p2p-malware": p2p_malware,
+    "firmware-update": firmware_update,
+    "new-app": new_app,
+    "guest-phone": guest_phone,
+    "device-setup": device_setup,
+    "backup": backup,
 }
 
 

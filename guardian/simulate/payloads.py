@@ -101,13 +101,19 @@ def _ntp(mode: int) -> bytes:
     from scapy.layers.ntp import NTPHeader
 
     stratum = 0 if mode == 3 else 2
-    return bytes(NTPHeader(version=4, mode=mode, stratum=stratum))
+    # scapy would put the clock of this computer into a time that nobody gives.
+    return bytes(NTPHeader(version=4, mode=mode, stratum=stratum, orig=0))
 
 
 def ntp(mode: int, seconds: float) -> bytes:
-    """Return an NTP message (mode 3 client, 4 server) sent at Unix time `seconds`."""
-    stamp = int((seconds + 2_208_988_800) * 2**32) & (2**64 - 1)
-    return _ntp(mode)[:40] + pack("!Q", stamp)
+    """Return an NTP message (mode 3 client, 4 server) sent at Unix time `seconds`.
+
+    The origin time of an answer is that of its question, which is taken for the same.
+    """
+    stamp = pack("!Q", int((seconds + 2_208_988_800) * 2**32) & (2**64 - 1))
+    message = _ntp(mode)
+    origin = stamp if mode == 4 else message[24:32]
+    return message[:24] + origin + message[32:40] + stamp
 
 
 # --- MQTT ---------------------------------------------------------------------

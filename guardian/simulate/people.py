@@ -38,12 +38,12 @@ def _site(w: World, d: Host, rng: Random, t: float, object_size: int) -> None:
     if rng.random() < 0.25:
         t, address = resolve(w, d, name, t, rng)
         if address:
-            _quic(w, d, rng, address, t, size)
+            quic(w, d, rng, address, t, size)
         return
     fetch(w, d, rng, Poll(name, 443, 0, 700, size, cert=3_600, fails=0.02), t)
 
 
-def _quic(w: World, d: Host, rng: Random, peer: bytes, t: float, size: int) -> None:
+def quic(w: World, d: Host, rng: Random, peer: bytes, t: float, size: int) -> None:
     """A QUIC-shaped exchange: full datagrams first, then the answer at speed."""
     there, back, rtt = w.ways(d, peer)
     own_port = d.port(rng)

@@ -88,7 +88,7 @@ def local_scan(w: World, d: Host, rng: Random, dial: Dial) -> Habit:
     if inbound:
         outside = outsider(w, d, public_ip(rng))
         for port in (p for _ in range(3) for p in wanted):
-            _knock(w, outside, rng, d.ip, port, t)
+            knock(w, outside, rng, d.ip, port, t)
             t += rng.expovariate(rate)
             yield t
         return
@@ -100,14 +100,14 @@ def local_scan(w: World, d: Host, rng: Random, dial: Dial) -> Habit:
         host = w.by_ip.get(peer)
         if host is not None and host.since <= t:
             for port in wanted:
-                _knock(w, d, rng, peer, port, t)
+                knock(w, d, rng, peer, port, t)
                 t += rng.expovariate(rate)
                 yield t
         t += rng.expovariate(rate)
         yield t
 
 
-def _knock(w: World, d: Host, rng: Random, peer: bytes, port: int, t: float) -> None:
+def knock(w: World, d: Host, rng: Random, peer: bytes, port: int, t: float) -> None:
     """Try a port: a few are open and left at once, most refuse, some say nothing."""
     tcp = Tcp(w, d, peer, port, rng)
     if port in (80, 443, 8080) and rng.random() < 0.5:

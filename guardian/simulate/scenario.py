@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from guardian.errors import ConfigError
@@ -15,6 +15,17 @@ INFECTIONS = (
     "telnet-scan", "local-scan", "ssh-guess", "beacon", "download", "syn-flood", "udp-flood",
     "infected",
 )  # fmt: skip
+
+
+MORE_INFECTIONS = (
+    "slow-scan", "arp-sweep", "arp-spoof", "dns-flood", "exfiltration", "dns-exfiltration",
+    "https-beacon-even", "p2p-malware",
+)  # fmt: skip
+"""Later ones. Training homes draw those that training.DRAWN names."""
+
+LOOKALIKES = ("firmware-update", "new-app", "guest-phone", "device-setup", "backup")
+"""Benign events that look like attacks; they stand among a scenario's infections. Training homes
+draw those that training.DRAWN names."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +40,16 @@ class DeviceSpec:
     """When it comes new into the home and is set up; None: it was there before."""
     update_at: float | None = None
     """When it finds new firmware and loads it."""
+    guest: bool = False
+    """It joins as it is: nobody sets it up."""
 
 
 @dataclass(frozen=True)
 class Infection:
-    """What befalls a device from `at` seconds on; params override what would be drawn."""
+    """What befalls a device from `at` seconds on; params override what would be drawn.
+
+    The kind is of INFECTIONS, of MORE_INFECTIONS, or benign, of LOOKALIKES.
+    """
 
     kind: str
     device: str
@@ -86,6 +102,7 @@ def home(
     hours: float = 7.0,
     device: str = "camera",
     at_hours: float | None = None,
+    at_share: float | None = None,
     profile: Profile = "demo",
     seed: int | None = None,
     start: int | None = None,
@@ -93,15 +110,17 @@ def home(
 ) -> Scenario:
     """Return the home of eight devices, quiet or with one infection.
 
-    `device` is a kind or a name of the home; the infection starts at `at_hours` (by default at
-    six sevenths of the time). `profile` is demo, or test for the tests' own home.
+    `infection` may also be one of LOOKALIKES. `device` is a kind or a name of the home; the
+    infection starts at `at_hours`, or at `at_share` of the time (by default six sevenths).
+    `profile` is demo, or test for the tests' own home.
     """
     if not 0 < hours <= MAX_HOURS:
         raise ConfigError(f"{hours:g} hours cannot be simulated: give up to {MAX_HOURS:,}")
     test = profile == "test"
     names = {k: f"t-{k}" for k in DEMO_NAMES} if test else DEMO_NAMES
-    target = names.get(device, device)
-    if infection and target not in names.values():
+    guest = "t-visitor-phone" if test else "guest-phone"
+    target = guest if infection == "guest-phone" else names.get(device, device)
+    if infection and target not in (*names.values(), guest):
         known = ", ".join((*KINDS, *names.values()))
         raise ConfigError(f"{device!r} is no device of this home: choose one of {known}")
     devices = tuple(DeviceSpec(kind, names[kind], "D" if test else "C") for kind in KINDS)
@@ -110,6 +129,12 @@ def home(
         spare = DeviceSpec("phone", "t-guest-phone", "D", joins=600.0)
         devices = (*(d for d in devices if d.kind != "printer"), spare)
     at = hours * 3600 * 6 / 7 if at_hours is None else at_hours * 3600
+    if at_hours is None and at_share is not None:
+        at = hours * 3600 * at_share
+    if infection == "guest-phone":
+        devices = (*devices, DeviceSpec("phone", guest, "D" if test else "C", at, guest=True))
+    if infection == "device-setup":
+        devices = tuple(replace(d, joins=at) if d.name == target else d for d in devices)
     befalls = (Infection(infection, target, at, params),) if infection else ()
     return Scenario(
         name=name or infection or "quiet",
@@ -126,5 +151,46 @@ def home(
 SCENARIOS: dict[str, Callable[..., Scenario]] = {
     "quiet": home,
     **{kind: partial(home, kind) for kind in INFECTIONS},
+    "slow-scan": partial(home, "slow-scan", hours=26.0, at_share=1 / 13),
+    "arp-sweep": partial(home, "arp-sweep"),
+    "arp-spoof": partial(home, "arp-spoof", hours=12.0, at_share=5 / 6),
+    "dns-flood": partial(home, "dns-flood"),
+    "exfiltration": partial(home, "exfiltration"),
+    "dns-exfiltration": partial(home, "dns-exfiltration", at_share=5 / 7),
+    "https-beacon-even": partial(home, "https-beacon-even", at_share=4 / 7),
+    "p2p-malware": partial(home, "p2p-malware", at_share=5 / 7),
+    "firmware-update": partial(home, "firmware-update"),
+    "new-app": partial(home, "new-app", device="phone"),
+    "guest-phone": partial(home, "guest-phone", hours=15.0, at_share=2 / 3),
+    "device-setup": partial(home, "device-setup", device="speaker"),
+    "backup": partial(home, "backup", device="phone", hours=20.0, at_share=17 / 20),
 }
-"""Scenarios by name; each takes home()'s keyword arguments."""
+"""Scenarios by name; each takes home()'s keyword arguments. The later ones bring a length and a
+start that suit them: a scan for a day, a guest or a spoofer in the evening, a backup
+in the night."""
+
+HELP: dict[str, str] = {
+    "quiet": "a home of eight devices; nothing happens",
+    "telnet-scan": "looks for telnet at random addresses, guesses passwords where one answers",
+    "local-scan": "asks for every address of the home, tries the ports of who is there",
+    "ssh-guess": "guesses passwords, one login session after the other",
+    "beacon": "calls one host with a period and jitter",
+    "download": "loads a binary from an odd host and port",
+    "syn-flood": "half-open connections to one victim, as fast as it goes",
+    "udp-flood": "datagrams to one victim, as fast as it goes",
+    "infected": "scan, download, beacon and flood, one after the other",
+    "slow-scan": "tries a few ports an hour for a day",
+    "arp-sweep": "asks by ARP for every address of the home, tries no port",
+    "arp-spoof": "takes the router's address; a phone's traffic passes through the spoofer",
+    "dns-flood": "asks for names that do not exist, as fast as it goes",
+    "exfiltration": "uploads steadily to one host that was never called before",
+    "dns-exfiltration": "carries data out slowly, in names that it looks up",
+    "https-beacon-even": "calls a master over TLS, each time with the same number of bytes",
+    "p2p-malware": "keeps in touch with many peers by UDP on random high ports",
+    "firmware-update": "benign: a large download from a new host, then a restart",
+    "new-app": "benign: a phone calls many new hosts at once",
+    "guest-phone": "benign: a phone that nobody knows stays for an evening",
+    "device-setup": "benign: a new device with mDNS storms, clocks and many first contacts",
+    "backup": "benign: a large upload in the night",
+}
+"""One line for each scenario."""

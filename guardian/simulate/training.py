@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from random import Random
 
-from guardian.simulate.scenario import INFECTIONS, KINDS, DeviceSpec, Infection, Scenario
+from guardian.simulate.scenario import (
+    INFECTIONS,
+    KINDS,
+    LOOKALIKES,
+    MORE_INFECTIONS,
+    DeviceSpec,
+    Infection,
+    Scenario,
+)
+
+DRAWN: tuple[str, ...] = ()
+"""Which of MORE_INFECTIONS and LOOKALIKES the training homes draw besides: the one switch.
+
+It is empty because the shipped bundle learned without them. What it names comes on top, by
+chance of its own: the homes' devices and other infections stay as they are.
+"""
 
 EPOCH = 1_600_000_000
 """Training homes live in the three years after September 2020; demo and tests later."""
+
+SLOW = ("beacon", "infected", "slow-scan", "dns-exfiltration", "https-beacon-even", "p2p-malware")
+"""What needs time to show."""
 
 LENGTHS_H = ((2.0, 6.0, 0.35), (6.0, 16.0, 0.4), (16.0, 30.0, 0.2), (40.0, 72.0, 0.05))
 """(from, to, share): mostly some hours; a few long series, which have few devices."""
@@ -39,7 +58,7 @@ def _home(rng: Random, number: int, seed: int) -> Scenario:
         infections = tuple(_infection(rng, devices, hours, kind) for kind in wanted)
     third = rng.choice(("192.168.0", "192.168.2", "192.168.50", "192.168.178", "10.0.0", "10.7.1",
                         "172.16.4"))  # fmt: skip
-    return Scenario(
+    scenario = Scenario(
         name=f"home-{seed}-{number}",
         seed=rng.getrandbits(48) | 1 << 48,
         start=EPOCH + rng.randrange(3 * 365 * 86_400),
@@ -50,6 +69,36 @@ def _home(rng: Random, number: int, seed: int) -> Scenario:
         profile="train",
         utc_offset_h=float(rng.randint(-8, 9)),
     )
+    return _more(Random(f"train/{seed}/{number}/more"), scenario, number) if DRAWN else scenario
+
+
+def _more(rng: Random, home: Scenario, number: int) -> Scenario:
+    """Add what DRAWN names: an attack to half the homes that are not quiet, and benign events
+    to half of all.
+    """
+    devices, befalls = home.devices, home.infections
+    attacks = [kind for kind in DRAWN if kind in MORE_INFECTIONS]
+    events = [kind for kind in DRAWN if kind in LOOKALIKES]
+    if attacks and befalls and rng.random() < 0.5:
+        kind = attacks[number % len(attacks)]
+        befalls = (*befalls, _infection(rng, devices, home.hours, kind))
+    if events and rng.random() < 0.5:
+        kind = events[number % len(events)]
+        if kind in ("guest-phone", "device-setup"):
+            # A kind that is there already: no training home has all eight.
+            what = "phone" if kind == "guest-phone" else rng.choice(devices).kind
+            guest = what == "phone" and kind == "guest-phone"
+            at = rng.uniform(0.05, 0.8) * home.hours * 3600
+            new = DeviceSpec(what, f"new-{len(devices)}", rng.choice("AB"), at, guest=guest)
+            if len({d.kind for d in (*devices, new)}) < len(KINDS):
+                devices = (*devices, new)
+                befalls = (*befalls, Infection(kind, new.name, at))
+        else:
+            phones = tuple(d for d in devices if d.kind == "phone")
+            at_home = phones if kind == "new-app" else devices
+            if at_home:
+                befalls = (*befalls, _infection(rng, at_home, home.hours, kind))
+    return replace(home, devices=devices, infections=befalls)
 
 
 def _device(rng: Random, kind: str, number: int, hours: float) -> DeviceSpec:
@@ -61,7 +110,7 @@ def _device(rng: Random, kind: str, number: int, hours: float) -> DeviceSpec:
 def _infection(rng: Random, devices: tuple[DeviceSpec, ...], hours: float, kind: str) -> Infection:
     """Let it befall any device at any time; what beats slowly begins early enough to show."""
     victim = rng.choice(devices)
-    latest = 0.5 if kind in ("beacon", "infected") else 0.95
+    latest = 0.5 if kind in SLOW else 0.95
     at = rng.uniform(0.02, latest) * hours * 3600
     if victim.joins is not None:
         at = max(at, victim.joins + rng.uniform(30, 3_600))

@@ -16,6 +16,7 @@ from guardian.config import Settings
 from guardian.errors import InputError
 from guardian.replay import replay
 from guardian.simulate import SCENARIOS, simulate
+from guardian.tables import F64
 from tests.test_experiment import made
 from trainer import drift
 
@@ -25,7 +26,7 @@ samples = st.lists(st.integers(-3, 12), min_size=4, max_size=60).map(
 
 
 @given(samples, samples)
-def test_ks_is_that_of_scipy(a: drift.F64, b: drift.F64) -> None:
+def test_ks_is_that_of_scipy(a: F64, b: F64) -> None:
     stats = pytest.importorskip("scipy.stats")
     assert drift.ks(a, b) == pytest.approx(stats.ks_2samp(a, b, method="asymp").statistic)
 
@@ -135,7 +136,7 @@ def test_two_halves_of_a_database_and_two_captures(tmp_path: Path) -> None:
 
 def test_the_last_seven_days_stand_beside_the_seven_before() -> None:
     prepared = made(groups=1, rows=400)
-    hourly = replace(prepared, ts=np.arange(len(prepared)) * 3600.0)
+    hourly = replace(prepared, ts=np.arange(len(prepared), dtype=np.float64) * 3600.0)
     before, after = drift.last_weeks(hourly)
     assert len(before) == len(after) == 7 * 24
     assert before.max() < after.min()

@@ -14,6 +14,7 @@ import flatbuffers  # type: ignore[import-untyped,unused-ignore]
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from click.testing import CliRunner
 
 from guardian import bundle as bundles
 from guardian.config import Settings
@@ -21,6 +22,7 @@ from guardian.errors import BundleError, ConfigError, InputError
 from guardian.replay import replay
 from guardian.simulate import SCENARIOS, simulate
 from tests.bundles import write_constant
+from trainer import catalogue
 from trainer import promote as promotion
 from trainer import rehearse as rehearsal
 from trainer.catalogue import Source
@@ -236,6 +238,32 @@ def test_a_rehearsal_over_a_database_says_how_far_it_can_be_believed(
     assert "What cannot be known from this" in rehearsal.text(found)
     with pytest.raises(InputError, match="no file"):
         rehearse(deaf, tmp_path / "none.db", echo=silent)
+
+
+def test_both_are_commands(homes: Path, place: Path, tmp_path: Path) -> None:
+    run = CliRunner().invoke
+    deaf = str(write_constant(tmp_path / "deaf"))
+    done = run(rehearsal.main, [deaf, str(homes / "infected.pcap"), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["candidate"].startswith("by-hand")
+    done = run(rehearsal.main, [deaf, str(tmp_path / "none")])
+    assert (done.exit_code, done.output) == (
+        1, f"Error: there is no file {tmp_path / 'none'}: give a capture, a log or a database\n"
+    )  # fmt: skip
+    given = [deaf, "--in", str(place), "--data", str(homes)]
+    done = run(promotion.main, [*given, "--capture", "no such"])
+    assert done.exit_code == 1
+    assert "no capture for evaluation is called no such" in done.output
+
+
+def test_a_refusal_is_told_by_the_exit_status(
+    homes: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "of", lambda _use: SOURCES)
+    given = [str(write_constant(tmp_path / "deaf")), "--in", str(place), "--data", str(homes)]
+    done = CliRunner().invoke(promotion.main, given)
+    assert done.exit_code == 1
+    assert "Refused, nothing was changed" in done.stdout
 
 
 def test_stories_are_matched_by_device_cause_and_time(homes: Path) -> None:

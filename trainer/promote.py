@@ -15,16 +15,18 @@ What is better elsewhere makes up for none of these. A bundle that is equal is p
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
 from guardian import bundle as bundles
 from guardian.bundle import Bundle
-from guardian.errors import ConfigError, InputError
+from guardian.errors import ConfigError, GuardianError, InputError
 from guardian.scoring import Scorer
 from trainer import catalogue, evaluate
 from trainer.catalogue import Source
@@ -223,3 +225,37 @@ def text(decision: Decision) -> str:
         lines.append("Refused, nothing was changed. It is worse:")
         lines += [f"- {sentence}" for sentence in decision.worse]
     return "\n".join(lines)
+
+
+@click.command(name="python -m trainer.promote")
+@click.argument("candidate", type=click.Path(path_type=Path))
+@click.option("--in", "current", type=click.Path(path_type=Path),
+              help="The bundle's folder to replace (default: the shipped one).")  # fmt: skip
+@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              required=True, help="Folder of captures.")  # fmt: skip
+@click.option("--capture", "names", multiple=True, metavar="NAME",
+              help="Judge on this one of the catalogue alone; repeatable.")  # fmt: skip
+def main(candidate: Path, current: Path | None, data: Path, names: tuple[str, ...]) -> None:
+    """Put CANDIDATE in place of the bundle in use if it is not worse; exit 1 where it is."""
+    try:
+        sources = [named(name) for name in names] or None
+        decision = promote(candidate, current, data=data, sources=sources,
+                           echo=lambda line: click.echo(line, err=True))  # fmt: skip
+    except GuardianError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(text(decision))
+    if not decision.promoted:
+        sys.exit(1)
+
+
+def named(name: str) -> Source:
+    """Return a capture that is for evaluation alone. Raises ConfigError for any other."""
+    known = {source.name: source for source in catalogue.of("evaluate")}
+    if name not in known:
+        raise ConfigError(f"no capture for evaluation is called {name}: choose of "
+                          f"{', '.join(known)}")  # fmt: skip
+    return known[name]
+
+
+if __name__ == "__main__":
+    main()

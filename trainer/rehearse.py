@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
 from guardian import bundle as bundles
@@ -19,7 +20,7 @@ from guardian.alerts import AlertSettings
 from guardian.bundle import Bundle
 from guardian.const import NS
 from guardian.devices import Device, DeviceTable
-from guardian.errors import InputError
+from guardian.errors import GuardianError, InputError
 from guardian.incidents import Incident
 from guardian.pipeline import Pipeline, Step
 from guardian.replay import silent
@@ -293,3 +294,34 @@ def _line(one: Incident) -> str:
     with suppress(OverflowError, OSError, ValueError):
         moment = datetime.fromtimestamp(one.opened / NS, timezone.utc).strftime("%Y-%m-%d %H:%M")
     return f"{moment} UTC  {one.device.name}  {one.cause} ({one.severity}), score {one.score:.2f}"
+
+
+@click.command(name="python -m trainer.rehearse")
+@click.argument("candidate", type=click.Path(path_type=Path))
+@click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
+@click.option("--beside", type=click.Path(path_type=Path),
+              help="The bundle in use (default: the shipped one).")  # fmt: skip
+@click.option("--lan", multiple=True, metavar="CIDR", help="A network at home; repeatable.")
+@click.option("--ignore-checksums", is_flag=True, help="Count packets whose checksum is wrong.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def main(
+    candidate: Path,
+    source: Path,
+    beside: Path | None,
+    lan: tuple[str, ...],
+    ignore_checksums: bool,
+    as_json: bool,
+) -> None:
+    """Tell which incidents CANDIDATE would open over INPUT, and which no longer."""
+    try:
+        found = rehearse(
+            candidate, source, beside, lan=lan, ignore_checksums=ignore_checksums,
+            echo=lambda line: click.echo(line, err=True),
+        )  # fmt: skip
+    except GuardianError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(json.dumps(found.as_json()) if as_json else text(found))
+
+
+if __name__ == "__main__":
+    main()

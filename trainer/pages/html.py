@@ -69,9 +69,9 @@ def shown(value: Any, how: str) -> str:
         percent = 100 * value
         places = 0 if percent in (0, 100) else 1 if 1 <= percent <= 99 else 2
         return f"{percent:.{places}f} %"
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    if 0 < abs(value) < 1e-100:  # a line as close to 0 as a number can be
+        return "just above 0" if value > 0 else "just below 0"
+    return f"{value:,.0f}" if 1000 <= abs(value) < math.inf else f"{value:.3g}"
 
 
 def at(facts: Any, path: str) -> Any:

@@ -5,6 +5,7 @@ These are packets in a file: nothing here is ever sent.
 
 from __future__ import annotations
 
+import math
 from random import Random
 
 from guardian.simulate.arps import ask_arp
@@ -13,7 +14,7 @@ from guardian.simulate.flows import Tcp, resolve
 from guardian.simulate.home import Habit, Host, World, public_ip
 from guardian.simulate.scans import WELL_KNOWN, knock
 
-SLOWEST, FASTEST = 0.6, 1.4
+FASTEST_GAP, SLOWEST_GAP = 0.6, 1.4
 """A slow scan's pauses, as shares of their mean: no hour has many more ports than another."""
 
 
@@ -32,7 +33,10 @@ def slow_scan(w: World, d: Host, rng: Random, dial: Dial) -> Habit:
     peers = rng.sample(near, min(hosts, len(near))) if local else [
         public_ip(rng) for _ in range(hosts)
     ]  # fmt: skip
-    wanted = [(peer, port) for port in WELL_KNOWN for peer in peers]
+    # As many ports as fill the time, the usual ones among them.
+    each = math.ceil(seconds / 3_600 * per_hour / FASTEST_GAP / len(peers))
+    ports = [*WELL_KNOWN, *(p for p in range(1, 2_048) if p not in WELL_KNOWN)][:each]
+    wanted = [(peer, port) for port in ports for peer in peers]
     rng.shuffle(wanted)
     end = w.now + seconds
     for peer, port in wanted:
@@ -40,7 +44,7 @@ def slow_scan(w: World, d: Host, rng: Random, dial: Dial) -> Habit:
             return
         t = ask_arp(w, d, peer, w.now, "scan") + 0.0003 if local else w.now
         knock(w, d, rng, peer, port, t)
-        yield w.now + 3_600 / per_hour * rng.uniform(SLOWEST, FASTEST)
+        yield w.now + 3_600 / per_hour * rng.uniform(FASTEST_GAP, SLOWEST_GAP)
 
 
 def https_beacon_even(w: World, d: Host, rng: Random, dial: Dial) -> Habit:

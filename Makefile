@@ -9,7 +9,7 @@ TFLITE := .venv-tflite
 PEER := .venv-peer
 PIP := -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test quick lint bundle evaluate bench bench-engine bench-live bench-train peer wheel clean base dev tflite tools
+.PHONY: help demo test quick lint bundle evaluate bench bench-engine bench-live bench-train table peer wheel clean base dev tflite tools
 
 help:
 	@echo "make demo      simulate a home with one infected device and watch it being found"
@@ -22,6 +22,7 @@ help:
 	@echo "               (these two where installed: argus-server, argus-client, nfdump)"
 	@echo "make bench-live  where drops begin on a live interface (root)"
 	@echo "make bench-train  fitting beside plain Keras, for docs/BENCHMARKS.md"
+	@echo "make table     every model on every data set, for docs/models-by-set.md (goes on if killed)"
 	@echo "make wheel     build the wheel"
 
 # The base install is what a gateway gets: no tensorflow, no pandas.
@@ -75,6 +76,9 @@ bundle: dev
 
 evaluate: dev
 	$(DEV)/bin/guardian evaluate --data $(GUARDIAN_DATA)
+
+table: dev tflite
+	$(DEV)/bin/python -m trainer.table --data $(GUARDIAN_DATA) -o docs/models-by-set.md
 
 # Beside other readers of the same captures. What cannot be had is left out: nfstream from PyPI, and
 # argus and nfpcapd (`apt-get install argus-server argus-client nfdump`). As root it also measures an

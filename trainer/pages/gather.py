@@ -91,7 +91,8 @@ def _what(
         "about": family.about, "drawing": family.drawing, "at_export": family.at_export,
         "config": {k: v for k, v in config["config"].items() if k in family.uses},
         "how": config["how"], "seed": config["seed"], "features": len(kept["features"]),
-        "captures_of_test": captures, "counts": kept["counts"],
+        "captures_of_test": captures,
+        "counts": [{"what": k, "rows": n} for k, n in kept["counts"].items()],
         "by_class": [
             {"class": name, **{part: kept["by_class"][part].get(name, 0)
                                for part in ("train", "valid", "test")}}

@@ -77,11 +77,11 @@ def trained(facts: Facts) -> str:
         for k, row in enumerate(what["by_class"])
     ]  # fmt: skip
     text += table(["rows of class", "training", "validation", "test"], rows)
-    counts = what["counts"]
-    if counts:
-        dropped = [[esc(name), numbers.one(f"what/counts/{name}", "count")]
-                   for name in counts if "/" not in name]  # fmt: skip
-        text += table(["what was done with rows and values", "count"], dropped)
+    counts = [
+        [esc(row["what"]), numbers.one(f"what/counts/{k}/rows", "count")]
+        for k, row in enumerate(what["counts"])
+    ]
+    text += table(["what was done with rows and values", "count"], counts) if counts else ""
     return text
 
 

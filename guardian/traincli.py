@@ -144,12 +144,21 @@ def train(
 @click.option("--data", type=_PATH, help="Folder of captures.")
 @click.option("-o", "--out", type=_PATH, help="Folder of the report.")
 @click.option("--leave-one-out", is_flag=True, help="Retrain without each capture.")
+@click.option(
+    "--rehearse",
+    type=_PATH,
+    metavar="INPUT",
+    help="Which incidents of a capture, log or database --bundle would change.",
+)
+@click.option("--promote", is_flag=True, help="Ship --bundle, if it is no worse than what is.")
 def evaluate(
     run_folder: Path | None,
     bundle: Path | None,
     data: Path | None,
     out: Path | None,
     leave_one_out: bool,
+    rehearse: Path | None,
+    promote: bool,
 ) -> None:
     """What a model is worth (workstation).
 
@@ -157,16 +166,25 @@ def evaluate(
     table of a bundle by capture left out of training.
     """
     if run_folder is not None:
-        if bundle is not None or leave_one_out:
-            raise ConfigError("a RUN is judged on its own test rows: leave --bundle and"
-                              " --leave-one-out out")  # fmt: skip
+        if bundle is not None or leave_one_out or rehearse or promote:
+            raise ConfigError("a RUN is judged on its own test rows: leave --bundle,"
+                              " --leave-one-out, --rehearse and --promote out")  # fmt: skip
         click.echo(workstation().report(run_folder, out, echo=say), nl=False)
+        return
+    if (rehearse or promote) and bundle is None:
+        raise ConfigError("say which bundle is to take the shipped one's place: --bundle FOLDER")
+    if rehearse is not None:
+        click.echo(workstation().rehearsal(bundle, rehearse, echo=say))
         return
     if data is None:
         data = Path(os.environ.get("GUARDIAN_DATA", "../shared/data"))
     if not data.is_dir():
         raise GuardianError(f"no captures at {data}: give --data FOLDER or set GUARDIAN_DATA")
     work = workstation()
+    if promote:
+        told, promoted = work.promotion(bundle, data, echo=say)
+        click.echo(told)
+        raise SystemExit(0 if promoted else 1)
     report = work.evaluate(bundle, data, out, leave_one_out=leave_one_out, echo=say)
     if out is None:
         click.echo(work.markdown(report), nl=False)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -255,3 +256,18 @@ def test_the_daemons_database_enters_the_recipe_with_the_users_answers(
     assert ((labels == scan).sum() > 100) == (answer == "bad")
     assert (labels == 0).sum() > 20
     assert len(builder._parts["calibrate"]) == (answer is None)  # quiet: its last third
+
+
+def test_a_bundle_is_rehearsed(tmp_path: Path) -> None:
+    """What another bundle would change is told; the shipped one beside itself changes nothing."""
+    pytest.importorskip("tensorflow")
+    capture = tmp_path / "home.pcap"
+    simulate(SCENARIOS["infected"](hours=0.5), capture)
+    other = tmp_path / "bundle"
+    shutil.copytree(ROOT / "models" / "default", other)
+    told = guardian("evaluate", "--bundle", other, "--rehearse", capture).output
+    assert "0 would be opened" in told
+    assert "0 would no longer be opened" in told
+    for option in (("--rehearse", capture), ("--promote",)):
+        missing = guardian("evaluate", *option).exception
+        assert "--bundle" in str(missing)

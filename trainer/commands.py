@@ -14,7 +14,7 @@ from guardian.bundle import Bundle, default_path
 from guardian.bundle import load as load_bundle
 from guardian.scoring import Pair
 from trainer import evaluate as evaluation
-from trainer import leaveout
+from trainer import leaveout, promote, rehearse
 from trainer import recipe as recipes
 from trainer import run as runs
 from trainer.export import export as write_bundle
@@ -23,8 +23,8 @@ from trainer.named import export_model, listing, report, train_model
 from trainer.opened import opened_by
 from trainer.report import markdown
 
-__all__ = ["evaluate", "export", "export_model", "listing", "markdown", "report", "train",
-           "train_model"]  # fmt: skip
+__all__ = ["evaluate", "export", "export_model", "listing", "markdown", "promotion", "rehearsal",
+           "report", "train", "train_model"]  # fmt: skip
 
 Echo = Callable[[str], None]
 
@@ -91,3 +91,14 @@ def evaluate(
         evaluation.write(report, markdown(report), out)
         echo(f"wrote {out / 'report.md'}")
     return report
+
+
+def rehearsal(candidate: Path, source: Path, *, echo: Echo = print) -> str:
+    """Return in words which incidents of a capture, log or database a bundle would change."""
+    return rehearse.text(rehearse.rehearse(candidate, source, echo=echo))
+
+
+def promotion(candidate: Path, data: Path, *, echo: Echo = print) -> tuple[str, bool]:
+    """Ship a bundle if it is no worse on the captures kept for that; return the words, and if."""
+    decision = promote.promote(candidate, data=data, echo=echo)
+    return promote.text(decision), decision.promoted

@@ -58,6 +58,7 @@ def main(
     except GuardianError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
+    table = rounded(table)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(tablepage.page(table), encoding="utf-8")
     write_json(out.with_suffix(".json"), table)
@@ -104,7 +105,7 @@ def fill(
                 cell, prepared, runs, other=other, echo=_tell
             )  # fmt: skip
             if done is not None:
-                entry["cells"].append(done | {"config": _config(cell.config(), plan)})
+                entry["cells"].append(_slim(done) | {"config": _config(cell.config(), plan)})
         found["sets"].append(entry)
         if ablations and name in ABLATED:
             rows = []
@@ -113,7 +114,7 @@ def fill(
                     cell, prepared, runs, other=other, echo=_tell
                 )  # fmt: skip
                 if done is not None:
-                    rows.append(done)
+                    rows.append(_slim(done))
             found["ablations"].append({"name": name, "cells": rows})
     return found
 
@@ -126,6 +127,20 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "ordered": prepared.ordered, "comparable": prepared.comparable, "why": prepared.why,
         "digest": prepared.digest,
     }  # fmt: skip
+
+
+def rounded(value: Any) -> Any:
+    """Return JSON with six digits of each number: nobody reads more."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [rounded(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _slim(cell: dict[str, Any]) -> dict[str, Any]:
+    """Return a cell without what its set says, too."""
+    return {key: cell[key] for key in cell if key not in ("warnings", "digest", "rows", "seconds")}
 
 
 def _config(config: Any, plan: Any) -> dict[str, Any]:

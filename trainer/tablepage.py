@@ -68,6 +68,9 @@ def _overview(sets: list[dict[str, Any]]) -> str:
             worse = auc is not None and trivial is not None and auc < trivial - TIE
             cells.append(f"({text})" if worse else text)
         rows.append(f"| `{model}` | " + " | ".join(cells) + " |")
+    told = [cell.strip() for row in rows[4:] for cell in row.split("|")[2:-1]]
+    many, all_told = sum(c.startswith("(") for c in told), sum(c != "-" for c in told)
+    rows.append(f"\n{many} of {all_told} are worse than one feature or principal components.")
     return "\n".join(rows) + "\n"
 
 
@@ -75,22 +78,11 @@ def _set(entry: dict[str, Any]) -> str:
     facts, groups = entry["facts"], _grouped(entry["cells"])
     good = [c for c in entry["cells"] if "error" not in c]
     classes = ", ".join(f"{name} {many:,}" for name, many in facts["classes"].items())
-    text = [
-        f"## {entry['name']}\n",
-        f"{facts['rows']:,} rows of {facts['features']} features: {classes}.",
-    ]
-    if facts["why"]:
-        text.append(facts["why"])
-    said = (
-        "Figures may stand beside published ones."
-        if facts["comparable"]
-        else "**Not comparable** with published figures."
-    )
-    text.append(said)
-    if entry["note"]:
-        text.append(entry["note"])
-    if good:
-        text.append(_split(good, entry["cells"]))
+    text = [f"{facts['rows']:,} rows of {facts['features']} features: {classes}."]
+    may = "Comparable" if facts["comparable"] else "**Not comparable**"
+    text.append(f"{may} with published figures. {facts['why']}".strip())
+    text += [entry["note"]] if entry["note"] else []
+    text += [_split(good, entry["cells"])] if good else []
     text += [f"Published: {claim.told()}" for claim in published.of(entry["name"])]
     text += [f"`{family}` is left out: it {why}." for family, why in entry["left_out"].items()]
     text += [
@@ -98,7 +90,7 @@ def _set(entry: dict[str, Any]) -> str:
         for cell in entry["cells"]
         if "error" in cell
     ]
-    out = ["\n".join(text) + "\n"]
+    out = [f"## {entry['name']}\n", "\n".join(f"* {line}" for line in text) + "\n"]
     if good:
         out.append(_table(groups))
         if len({c["fold"] for c in good}) > 1:

@@ -11,7 +11,7 @@ How much evidence it takes stands in evidence.py. Here is what becomes of it:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from guardian import addresses
@@ -39,6 +39,8 @@ __all__ = [
     "Watch",
 ]
 
+_WEEK_NS = 7 * 86_400 * NS
+
 _ANSWERING = (TCP, *PINGS)
 """Protocols in which an answer is to be expected."""
 
@@ -51,6 +53,8 @@ class AlertSettings:
     life: LifeSettings = field(default_factory=LifeSettings)
     counters: bool = True
     """Plain counters may speak, too."""
+    a_week: int = 0
+    """Incidents told in any seven days; those of high severity are always told. 0: no limit."""
 
 
 class IncidentTable:
@@ -84,6 +88,8 @@ class IncidentTable:
         self._number = 0
         self._due = FOREVER
         self._events: list[IncidentEvent] = []
+        self._told: list[int] = []
+        """When the last incidents were told, as many as a week may have, ns."""
 
     # --- the stream ---------------------------------------------------------
 
@@ -128,12 +134,25 @@ class IncidentTable:
         age = known.last_seen - known.first_seen
         return age < self.settings.evidence.learning_s * NS
 
-    def restore(self, incidents: list[Incident]) -> None:
-        """Take stored incidents up again, open or lately closed; nobody is told again."""
+    def restore(
+        self,
+        incidents: list[Incident],
+        untold: Mapping[str, bool] | None = None,
+        told: Iterable[int] = (),
+    ) -> None:
+        """Take stored incidents up again, open or lately closed; nobody is told again.
+
+        untold has the ids of those that nobody was told of yet, and whether the week's limit held
+        them back; told are the moments at which incidents were told of late, ns.
+        """
+        untold = untold or {}
+        self._told = sorted(told)[-self.settings.a_week :] if self.settings.a_week else []
         for incident in sorted(incidents, key=lambda i: (i.opened, i.id)):
             ref = incident.device
             device = ref.mac or f"ip:{ref.ip}"
             one = restored(incident, device, self._homes.get(device, incident.updated).habits)
+            if incident.id in untold:
+                one.announced, one.held = False, untold[incident.id]
             if self._keep(one):
                 self._due = min(self._due, self._due_of(one)[0])
 
@@ -345,16 +364,32 @@ class IncidentTable:
         index = self._devices.index(one.device)
         if index >= 0:
             one.ref = self._devices.ref(index)
-        if change == "opened" and self._wishes.snoozed_until(one.device) > at:
-            change = "updated"
-        elif change == "escalated" and not one.announced:
-            # Nobody was told of it yet: at the end of the snooze it is told as it is then.
-            change = "updated"
-        elif change == "opened":
-            one.announced = True
+        if change in ("opened", "escalated") and not one.announced:
+            change = self._first(one, at)
         one.dirty, one.emitted = 0, at
-        self._events.append(IncidentEvent(change, one.snapshot(self._ruler)))
+        self._events.append(IncidentEvent(change, one.snapshot(self._ruler), one.announced))
         self._due = min(self._due, self._due_of(one)[0])
+
+    def _first(self, one: Open, at: int) -> Change:
+        """Tell of an incident for the first time, unless its device is snoozed or the week full.
+
+        Then it is told when that is over, if it is still open; once it is of high severity, the
+        week is never full.
+        """
+        if self._wishes.snoozed_until(one.device) > at:
+            return "updated"
+        if one.severity != "high" and self._room_at() > at:
+            one.held, before = True, one.held
+            return "updated" if before else "held"
+        one.announced = True
+        if self.settings.a_week:
+            self._told = [*self._told, at][-self.settings.a_week :]
+        return "opened"
+
+    def _room_at(self) -> int:
+        """Return the moment from which on the week has room for another alert, ns."""
+        most = self.settings.a_week
+        return self._told[-most] + _WEEK_NS if 0 < most <= len(self._told) else 0
 
     def _take(self) -> list[IncidentEvent]:
         events, self._events = self._events, []
@@ -371,8 +406,13 @@ class IncidentTable:
         if one.dirty:
             due = min(due, max(one.dirty, one.emitted + int(life.update_s * NS)))
         if not one.announced:
-            due = min(due, max(one.emitted, self._wishes.snoozed_until(one.device)))
+            due = min(due, max(one.emitted, self._quiet_until(one)))
         return due, one.id
+
+    def _quiet_until(self, one: Open) -> int:
+        """Return the moment from which on an incident that was not told may be."""
+        room = self._room_at() if one.severity != "high" else 0
+        return max(self._wishes.snoozed_until(one.device), room)
 
     def _timers(self, now: int) -> None:
         """Let happen what is due before now."""
@@ -389,7 +429,7 @@ class IncidentTable:
         elif due >= one.last + one.quiet_ns(life):
             one.closed = due
             self._emit("closed", one, due)
-        elif not one.announced and due >= self._wishes.snoozed_until(one.device):
+        elif not one.announced and due >= self._quiet_until(one):
             self._emit("opened", one, due)
         else:
             self._emit("updated", one, due)

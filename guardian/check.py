@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ def check(settings: Settings, *, quick: bool) -> int:
         ("interface", interface),
         ("model", model),
         ("database", database),
+        ("alerts", alerts),
     ]
     if not quick:
         tests[1:1] = [("rights", rights)]
@@ -103,6 +105,24 @@ def database(settings: Settings) -> str:
     if mib < 64:
         raise InputError(f"only {mib} MiB are free for {path}: make room")
     return f"{path}, {mib:,} MiB free"
+
+
+def alerts(settings: Settings) -> str:
+    """Return how many alerts the week may have, and what was held back so far."""
+    most = settings.alerts.a_week
+    rule = f"at most {most} a week, high severity always" if most else "no limit"
+    path = Path(settings.store.path)
+    if not os.access(path, os.R_OK):
+        return rule
+    from guardian import reading  # noqa: PLC0415 - only where there is a database
+
+    try:
+        with reading.reading(path) as tables:
+            spent = reading.spent(tables, time.time_ns())
+    except GuardianError:
+        return rule  # the line of the database says what is wrong, or the daemon will convert it
+    said = reading.said_of(spent | {"a_week": most})
+    return said or rule
 
 
 def broker(settings: Settings) -> str:

@@ -72,6 +72,14 @@ class ModelSettings:
 
 
 @dataclass(frozen=True)
+class AlertsSettings:
+    """[alerts]: how often a person is told."""
+
+    a_week: int = 2
+    """Incidents told in any seven days; what is of high severity is always told. 0: no limit."""
+
+
+@dataclass(frozen=True)
 class StoreSettings:
     """[store]: the database and how long it remembers."""
 
@@ -106,6 +114,7 @@ class Settings:
     capture: CaptureSettings = CaptureSettings()
     home: HomeSettings = field(default_factory=HomeSettings)
     model: ModelSettings = ModelSettings()
+    alerts: AlertsSettings = AlertsSettings()
     store: StoreSettings = StoreSettings()
     mqtt: MqttSettings = MqttSettings()
 
@@ -114,6 +123,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "capture.fanout": (0, 60_000),
     "capture.ring_mib": (1, 1024),
     "capture.snaplen": (128, 262_144),
+    "alerts.a_week": (0, 10_000),
     "store.connections_days": (1, 3650),
     "store.incidents_days": (1, 3650),
     "store.commit_s": (0.1, 3600),

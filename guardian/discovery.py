@@ -215,8 +215,8 @@ def gateway_state(topics: Topics, g: GatewayState) -> tuple[str, Payload]:
 
 
 def incident(topics: Topics, event: IncidentEvent) -> Message | None:
-    """Return the message of an incident's change, None for `updated`, which tells nobody."""
-    if event.change not in EVENT_TYPES:
+    """Return the message of an incident's change, None where nobody is told."""
+    if event.change not in EVENT_TYPES or not event.told:
         return None
     i = event.incident
     whole = i.as_json()

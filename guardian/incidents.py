@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Severity = Literal["low", "medium", "high"]
-Change = Literal["opened", "updated", "escalated", "closed"]
+Change = Literal["opened", "held", "updated", "escalated", "closed"]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,12 @@ class Incident:
 
 @dataclass(frozen=True)
 class IncidentEvent:
-    """A change of an incident; only `opened` and `escalated` notify a person."""
+    """A change of an incident; only `opened` and `escalated` notify a person.
+
+    `held` is an opening that nobody is told of, since the alerts of the week are spent.
+    """
 
     change: Change
     incident: Incident
+    told: bool = True
+    """A person was told of it, now or before: the end of what nobody heard of is no news."""

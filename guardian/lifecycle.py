@@ -49,6 +49,8 @@ class Open:
     severity: Severity = "low"
     closed: int | None = None
     announced: bool = False
+    held: bool = False
+    """Not told when it opened, since the alerts of the week were spent."""
     by_user: bool = False
     """Closed by what the user said: what comes back once that no longer holds is told again."""
     dirty: int = 0

@@ -62,6 +62,7 @@ class Pipeline:
         *,
         ignore_checksums: bool = False,
         counters: bool = True,
+        alerts_a_week: int = 0,
         utc_offset_s: int = 0,
         seed: int = 0,
         live: bool = False,
@@ -76,7 +77,10 @@ class Pipeline:
         self._scorer = Scorer(bundle)
         self._verdicts = VerdictTable(bundle.anomaly_threshold, bundle.threat_threshold)
         self.incidents = IncidentTable(
-            Ruler.of(bundle, self._scorer.score), devices, lan, AlertSettings(counters=counters)
+            Ruler.of(bundle, self._scorer.score),
+            devices,
+            lan,
+            AlertSettings(counters=counters, a_week=alerts_a_week),
         )
 
     @property

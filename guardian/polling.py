@@ -7,10 +7,13 @@ from typing import Any
 
 from guardian.alerts import Allow, Feedback, Snooze, Watch
 from guardian.commands import Command
+from guardian.const import NS
 from guardian.incidents import IncidentEvent
 from guardian.pipeline import Pipeline
 from guardian.rules import Rule
 from guardian.store import Store
+
+WEEK_NS = 7 * 86_400 * NS
 
 log = logging.getLogger("guardian")
 
@@ -28,7 +31,11 @@ class Polling:
         devices.load(self._store.devices())
         for key, name in self._store.names().items():
             devices.set_name(key, name)
-        self._pipeline.incidents.restore(self._store.open_incidents())
+        incidents = self._pipeline.incidents
+        incidents.restore(
+            self._store.open_incidents(), self._store.untold(), self._store.told(now - WEEK_NS)
+        )
+        self._store.note_limit(incidents.settings.a_week)
         self._reload(now)
 
     def _reload(self, now: int) -> None:

@@ -51,10 +51,21 @@ def reading(path: Path) -> Iterator[Database]:
         connection.close()
 
 
+HELD = (
+    "id IN (SELECT incident FROM incident_events WHERE change = 'held' "
+    "EXCEPT SELECT incident FROM incident_events WHERE change = 'opened')"
+)
+"""Incidents that the week's limit held back and that nobody was told of since."""
+
+WEEK_NS = 7 * 86_400 * NS
+
+
 def devices(db: Database, now: int) -> list[Row]:
     """Return the devices, those with an open incident first, then by name."""
     open_incidents = dict(
-        db.execute("SELECT device, count(*) FROM incidents WHERE closed IS NULL GROUP BY 1")
+        db.execute(
+            f"SELECT device, count(*) FROM incidents WHERE closed IS NULL AND NOT {HELD} GROUP BY 1"
+        )
     )
     held = holding(db.conn, now)
     snoozed = {r.device: (r.until or 0) / NS for r in held if r.kind == "snooze"}
@@ -157,15 +168,62 @@ def best_address(addresses: list[str]) -> str:
     return (v4 or addresses or [""])[-1]
 
 
-def alerts(db: Database, *, only_open: bool, limit: int) -> list[Row]:
-    """Return incidents as --json shows them, open ones first, then the newest."""
+def alerts(db: Database, *, only_open: bool, limit: int, held: bool = False) -> list[Row]:
+    """Return incidents as --json shows them, open ones first, then the newest.
+
+    held asks for those that were held back, which are no alerts otherwise.
+    """
+    which = HELD if held else f"NOT {HELD}"
     rows = db.query(
-        "SELECT * FROM incidents WHERE closed IS NULL OR NOT ? "
+        f"SELECT * FROM incidents WHERE (closed IS NULL OR NOT ?) AND {which} "
         "ORDER BY closed IS NOT NULL, updated DESC, id LIMIT ?",
         (only_open, limit),
     )
     names = user_names(db)
     return [_incident(row, names) for row in rows]
+
+
+def spent(db: Database, now: int) -> Row:
+    """Return how much of the week's alerts is spent and what was held back, as of `now` (ns)."""
+    limit = [row["value"] for row in db.query("SELECT value FROM meta WHERE key = 'alerts_a_week'")]
+    week = now - WEEK_NS
+    told = _one(db, "change = 'opened' AND at >= ?", week)
+    return {
+        "a_week": int(limit[0]) if limit else 0,
+        "told": told,
+        "held": _one(db, "change = 'held' AND at >= ?", week),
+        "held_ever": _one(db, "change = 'held' AND at >= ?", 0),
+        "held_weeks": db.execute(
+            "SELECT count(DISTINCT (? - at) / ?) FROM incident_events WHERE change = 'held'",
+            (now, WEEK_NS),
+        ).fetchone()[0],
+        "weeks": _weeks(db, now),
+    }
+
+
+def _one(db: Database, condition: str, since: int) -> int:
+    sql = f"SELECT count(*) FROM incident_events WHERE {condition}"
+    return int(db.execute(sql, (since,)).fetchone()[0])
+
+
+def _weeks(db: Database, now: int) -> int:
+    """Return the weeks that the database knows incidents of, the running one included."""
+    first = db.execute("SELECT min(at) FROM incident_events").fetchone()[0]
+    return 0 if first is None else (now - first) // WEEK_NS + 1
+
+
+def said_of(spent: Row) -> str:
+    """Return the state of the week's alerts as a sentence; empty without a limit or holding."""
+    if not spent["a_week"] and not spent["held_ever"]:
+        return ""
+    limit = f"at most {spent['a_week']}" if spent["a_week"] else "no limit any more"
+    out = f"{spent['told']} told in the last seven days ({limit}, high severity always)"
+    if not spent["held_ever"]:
+        return f"{out}; none was ever held back"
+    return (
+        f"{out}; {spent['held']} held back; the limit was reached in {spent['held_weeks']} of "
+        f"{spent['weeks']} weeks, {spent['held_ever']} held back in all"
+    )
 
 
 def incident(db: Database, prefix: str, now: int) -> Row:

@@ -48,6 +48,8 @@ def open_pipeline(
         devices,
         ignore_checksums=settings.capture.ignore_checksums,
         counters=settings.model.counters,
+        # A replay tells all that it finds.
+        alerts_a_week=settings.alerts.a_week if live else 0,
         utc_offset_s=utc_offset_s,
         seed=seed,
         live=live,

@@ -53,7 +53,7 @@ CREATE TABLE commands (          -- what the user told us, waiting or done
 MIGRATIONS: tuple[str, ...] = (
     """
 CREATE TABLE meta (              -- facts about this database
-  key TEXT PRIMARY KEY,          -- installation, ended, last_commit, dropped_messages
+  key TEXT PRIMARY KEY,         -- installation, ended, last_commit, dropped_messages, alerts_a_week
   value TEXT NOT NULL            -- text
 ) WITHOUT ROWID;
 
@@ -137,7 +137,7 @@ CREATE TABLE incident_events (   -- openings, escalations, closings
   id INTEGER PRIMARY KEY,        -- order of events
   incident TEXT NOT NULL REFERENCES incidents(id) ON DELETE CASCADE, -- its id
   at INTEGER NOT NULL,           -- ns
-  change TEXT NOT NULL,          -- opened, escalated or closed
+  change TEXT NOT NULL,          -- opened, held (not told), escalated or closed
   severity TEXT NOT NULL,        -- from then on
   score REAL NOT NULL            -- then
 );

@@ -289,6 +289,30 @@ class Store:
             names = [c[0] for c in cursor.description]
             return [incident_of(dict(zip(names, row, strict=True))) for row in cursor]
 
+    def untold(self) -> dict[str, bool]:
+        """Return the open incidents that nobody was told of: snoozed, or held back (true)."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT id, EXISTS (SELECT 1 FROM incident_events WHERE incident = incidents.id "
+                "AND change = 'held') FROM incidents WHERE closed IS NULL AND NOT EXISTS "
+                "(SELECT 1 FROM incident_events WHERE incident = incidents.id "
+                "AND change = 'opened')"
+            )
+            return {name: bool(held) for name, held in rows}
+
+    def told(self, since: int) -> list[int]:
+        """Return when incidents were told since a moment, ns."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT at FROM incident_events WHERE change = 'opened' AND at >= ?", (since,)
+            )
+            return [at for (at,) in rows]
+
+    def note_limit(self, a_week: int) -> None:
+        """Note how many incidents a week may be told, for those who read."""
+        with self._errors():
+            self._set_meta("alerts_a_week", str(a_week))
+
     # --- what the user wants -------------------------------------------------
 
     def poll_commands(self, now: int) -> list[Command]:

@@ -19,6 +19,8 @@ from guardian.tell import amount, cut, harmless, pad, paragraph, table, when
 
 __all__ = ["USER_COMMANDS", "database", "print_alerts"]
 
+CHANGES = {"held": "opened, held back since the alerts of the week were spent"}
+
 COLOURS = {"high": "red", "medium": "yellow", "low": "cyan"}
 
 # --- reading -------------------------------------------------------------------
@@ -76,20 +78,30 @@ def _state(device: reading.Row, now: float) -> str:
     "-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True,
     help="At most so many.",
 )  # fmt: skip
+@click.option("--held", is_flag=True, help="Those beyond the week's limit, held back.")
 @common
-def alerts(only_open: bool, limit: int, db: Path | None, as_json: bool) -> None:
-    """List what a person should know, open ones first."""
+def alerts(only_open: bool, limit: int, held: bool, db: Path | None, as_json: bool) -> None:
+    """List what a person should know, open ones first.
+
+    Beyond [alerts] a_week (2) in seven days, incidents of less than high severity are held back.
+    """
     now = time.time()
     with reading.reading(database(db)) as tables:
-        found = reading.alerts(tables, only_open=only_open, limit=limit)
+        found = reading.alerts(tables, only_open=only_open, limit=limit, held=held)
+        week = reading.said_of(reading.spent(tables, time.time_ns()))
     if as_json:
         print_json(found)
         return
-    if not found:
+    if found:
+        print_alerts(found, now)
+        click.echo("\nguardian explain ID tells more.")
+    elif held:
+        click.echo("Nothing is held back.")
+    else:
         click.echo("No open alerts." if only_open else "No alerts: all is quiet.")
-        return
-    print_alerts(found, now)
-    click.echo("\nguardian explain ID tells more.")
+    if week:
+        more = "" if held or "held back in all" not in week else " (guardian alerts --held)"
+        click.echo(paragraph(f"Alerts: {week}{more}."))
 
 
 def print_alerts(found: list[reading.Row], now: float) -> None:
@@ -142,7 +154,8 @@ def explain(incident: str, db: Path | None, as_json: bool) -> None:
         f"\nDecided by {who}{bundle}, score {amount(i['score'])}; {i['count']} observations."
     )
     for event in i["history"]:
-        click.echo(f"  {when(event['at'], now)}: {harmless(event['change'])}, {event['severity']}")
+        change = CHANGES.get(event["change"], harmless(event["change"]))
+        click.echo(f"  {when(event['at'], now)}: {change}, {event['severity']}")
     print_said(i, now)
 
 

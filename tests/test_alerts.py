@@ -527,6 +527,76 @@ def test_what_was_bad_is_told_sooner_for_thirty_days() -> None:
     assert len(opened(run(bad, below))) == 1
 
 
+# --- the week's limit -------------------------------------------------------------
+
+
+def limited(a_week: int = 2) -> IncidentTable:
+    return incident_table(settings=AlertSettings(counters=False, a_week=a_week))
+
+
+def few(at: float) -> list[S]:
+    """Return a scan of medium severity."""
+    return scan(at, 40)
+
+
+def test_beyond_the_weeks_limit_incidents_are_held_back_and_still_recorded() -> None:
+    table = limited()
+    stories = mixed(*(few(k * DAY) for k in range(4)))
+    events = [e for e in run(table, stories, until=5 * DAY) if e.change != "updated"]
+    assert [e.change for e in events] == ["opened", "closed"] * 2 + ["held", "closed"] * 2
+    assert [e.told for e in events] == [True] * 4 + [False] * 4
+    # Seven days after the first one there is room again.
+    later = run(table, mixed(few(7.1 * DAY), few(7.6 * DAY)))
+    assert [e.change for e in later if e.change in ("opened", "held")] == ["opened", "held"]
+
+
+def test_without_a_limit_all_are_told() -> None:
+    stories = mixed(*(few(k * DAY) for k in range(4)))
+    assert len(opened(run(limited(0), stories, until=5 * DAY))) == 4
+
+
+def test_what_is_of_high_severity_is_always_told() -> None:
+    table = limited(1)
+    first = opened(run(table, few(0.0)))
+    # It begins as any other, is held back, and is told once it is bad enough.
+    rows = scan(DAY, 900)
+    loud = [e for e in run(table, rows, until=2 * DAY) if e.change in ("held", "opened")]
+    assert len(first) == 1
+    assert [(e.change, e.incident.severity) for e in loud] == [
+        ("held", "medium"),
+        ("opened", "high"),
+    ]
+
+
+def test_what_is_still_open_when_there_is_room_is_told_then() -> None:
+    table = limited(1)
+    run(table, few(0.0))
+    slow = [
+        replace(s, at=2 * DAY + 900.0 * k, threat=0.9, cause="c2", peer="185.9.9.9")
+        for k, s in enumerate(scan(0.0, 9))
+    ]
+    kinds = [e.change for e in run(table, slow, until=2.2 * DAY)]
+    assert "held" in kinds
+    assert "opened" not in kinds
+    on = [replace(s, at=6.95 * DAY + 900.0 * k, uid=f"D{k}") for k, s in enumerate(slow)]
+    before = [e.change for e in run(table, on[:5], until=6.999 * DAY)]
+    assert "held" in before
+    assert "opened" not in before
+    assert [e.change for e in table.tick(int((START + 7.001 * DAY) * NS))].count("opened") == 1
+
+
+def test_a_restart_remembers_what_the_week_had_and_what_was_held_back() -> None:
+    first, second = limited(1), limited(1)
+    at = opened(run(first, few(0.0)))[0].incident.opened
+    run(first, few(DAY))
+    held = first.open()
+    second.restore(held, {held[0].id: True}, [at])
+    assert "opened" not in [e.change for e in run(second, few(DAY + 60.0))]
+    assert "held" not in [e.change for e in run(second, few(DAY + 120.0))]
+    loud = [e.change for e in run(second, scan(DAY + 180.0, 900))]
+    assert loud.count("opened") == 1
+
+
 # --- the autoencoder alone ------------------------------------------------------
 
 

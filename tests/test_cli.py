@@ -348,6 +348,7 @@ def test_check_says_what_is_wrong_and_how_to_mend_it(tmp_path: Path) -> None:
         ["WRONG", "rights"],
         ["ok", "model"],
         ["ok", "database"],
+        ["ok", "alerts"],
         ["WRONG", "broker"],
     ]
     assert "this machine has" in text

@@ -227,3 +227,9 @@ def test_removal_names_the_same_topics() -> None:
         discovery.device_state(TOPICS, DEVICE)[0],
     }
     assert all(m.payload == "" and m.retain for m in removed)
+
+
+def test_what_nobody_is_told_of_is_no_message() -> None:
+    assert discovery.incident(TOPICS, IncidentEvent("held", incident())) is None
+    assert discovery.incident(TOPICS, IncidentEvent("closed", incident(), told=False)) is None
+    assert discovery.incident(TOPICS, IncidentEvent("closed", incident())) is not None

@@ -138,6 +138,21 @@ def test_what_is_undone_no_longer_holds_and_answers_outlive_a_restart(
     assert results(store)[1:] == ["ok", f"refused: nothing to undo by the name of {rule.id}"]
 
 
+def test_a_restart_knows_what_the_week_had_and_what_nobody_was_told_of(
+    home: Path, store: Store
+) -> None:
+    first = watched(home, store)
+    incident = first.incidents.open()[0]
+    later = fresh()
+    Polling(store, later).restore(incident.opened)
+    assert later.incidents._incidents[incident.device.mac][incident.cause].announced
+    store._db.execute("UPDATE incident_events SET change = 'held' WHERE change = 'opened'")
+    again = fresh()
+    Polling(store, again).restore(incident.opened)
+    one = again.incidents._incidents[incident.device.mac][incident.cause]
+    assert (one.announced, one.held) == (False, True)
+
+
 def test_an_answer_to_an_incident_of_the_past_acts_too(home: Path, store: Store) -> None:
     watched(home, store)
     later = fresh()

@@ -20,7 +20,8 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardian import commands, reading, tell, usercli
+from guardian import check, commands, reading, tell, usercli
+from guardian.config import Settings, StoreSettings
 from guardian.const import NS
 from guardian.errors import GuardianError
 from guardian.incidents import DeviceRef, FeatureEvidence, IncidentEvent, Peer
@@ -213,6 +214,49 @@ def test_beside_a_daemon_that_writes(path: Path, writer: subprocess.Popen[str]) 
     assert counts == sorted(counts)
     good(path, "snooze", MAC)
     assert writer.poll() is None
+
+
+# --- the week's limit --------------------------------------------------------------
+
+
+def test_what_was_held_back_is_counted_and_listed_on_request(store: Store, path: Path) -> None:
+    assert "Alerts:" not in good(path, "alerts")
+    assert "Nothing is held back." in good(path, "alerts", "--held")
+    store.note_limit(2)
+    assert "none was ever held back" in " ".join(good(path, "alerts").split())
+    old = START - 20 * 86_400 * NS
+    events = [
+        IncidentEvent("held", incident("held-1", opened=START, updated=START)),
+        IncidentEvent("held", incident("held-2", opened=old, updated=old, closed=None)),
+        IncidentEvent("held", incident("told-1", opened=START, updated=START)),
+        IncidentEvent("opened", incident("told-1", opened=START, updated=START)),
+    ]
+    step(store, events=events, now=START + NS)
+    text = " ".join(good(path, "alerts").split())
+    assert "2 told in the last seven days (at most 2, high severity always); 2 held back" in text
+    assert (
+        "the limit was reached in 2 of 3 weeks, 3 held back in all (guardian alerts --held)" in text
+    )
+    assert "held-" not in text
+    assert "told-1" in text
+    assert {i["id"] for i in parsed(path, "alerts", "--held")} == {"held-1", "held-2"}
+    assert "held back since the alerts of the week were spent" in good(path, "explain", "held-1")
+    assert parsed(path, "devices")[0]["open_incidents"] == 2
+    assert store.untold() == {"held-1": True, "held-2": True}
+    assert sorted(store.told(START - NS)) == [START, START]
+
+
+def test_check_says_how_often_the_limit_was_reached(store: Store, path: Path) -> None:
+    settings = Settings(store=StoreSettings(path=str(path)))
+    step(store, events=[IncidentEvent("held", incident("h", opened=START, updated=START))],
+         now=START + NS)  # fmt: skip
+    said = check.alerts(settings)
+    assert said.startswith(
+        "1 told in the last seven days (at most 2, high severity always); 1 held"
+    )
+    assert check.alerts(Settings(store=StoreSettings(path="/none"))) == (
+        "at most 2 a week, high severity always"
+    )
 
 
 # --- hostile names -----------------------------------------------------------------

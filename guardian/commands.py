@@ -173,6 +173,21 @@ def give(db_path: Path, command: Command) -> None:
         raise StoreError(f"cannot write {target} ({error}): start the daemon once") from error
 
 
+def waiting(db_path: Path) -> int:
+    """Return how many commands lie in the drop-box of a database; 0 where nobody may look."""
+    drop = drop_path(db_path)
+    if not drop.exists():
+        return 0
+    try:
+        db = sqlite3.connect(drop.absolute().as_uri() + "?mode=ro", uri=True, timeout=BUSY_S)
+        try:
+            return int(db.execute("SELECT count(*) FROM commands").fetchone()[0])
+        finally:
+            db.close()
+    except sqlite3.Error:
+        return 0
+
+
 class DropBox:
     """The daemon's side of the drop-box. Its rows are untrusted."""
 

@@ -41,15 +41,15 @@ _ENDS: dict[str, tuple[_End, ...]] = {
     ),
     "flood": (_End("packet_rate", "sending {}", "it sent {}"),),
     "brute-force": (
-        _End("minute_conns", "{} connections a minute", "it opened {}"),
-        _End("long_conns", "{} connections in ten minutes", "it opened {}"),
+        _End("minute_conns", "{} connections a minute", "it had {} in all"),
+        _End("long_conns", "{} connections in ten minutes", "it had {} in all"),
     ),
     "download": (
         _End("bytes_in", "{} received in one go", "it received {}"),
         _End("minute_bytes_in", "{} received a minute", "it received {}"),
     ),
     "other": (
-        _End("minute_conns", "{} connections a minute", "it opened {}"),
+        _End("minute_conns", "{} connections a minute", "it had {} in all"),
         _End("minute_peers", "{} destinations a minute", "it called {}"),
     ),
 }

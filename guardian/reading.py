@@ -125,6 +125,11 @@ def _rule(rule: Rule, names: dict[str, str]) -> Row:
     }
 
 
+def waiting(db: Database) -> int:
+    """Return how many commands the daemon has yet to do."""
+    return int(db.execute("SELECT count(*) FROM commands WHERE done IS NULL").fetchone()[0])
+
+
 def find_rule(db: Database, prefix: str, now: int) -> Row:
     """Return the rule whose id begins with `prefix`. Raises StoreError where it is not just one."""
     found = [rule for rule in rules(db, now) if prefix and rule["id"].startswith(prefix)]

@@ -150,9 +150,13 @@ def print_rules(path: Path, as_json: bool) -> None:
     now = time.time_ns()
     with reading.reading(path) as tables:
         found = reading.rules(tables, now)
+        waiting = reading.waiting(tables) + commands.waiting(path)
     if as_json:
         print_json(found)
         return
+    if waiting:
+        what_waits = "1 command waits" if waiting == 1 else f"{waiting} commands wait"
+        click.echo(f"{what_waits} for the daemon and cannot be seen here yet.")
     if not found:
         click.echo("Nothing is allowed, snoozed or answered that still holds.")
         return

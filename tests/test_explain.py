@@ -151,9 +151,9 @@ def test_a_young_device_is_measured_by_others() -> None:
          "below 2 new destinations a minute; it called 40."),
         ("scan", {"minute_ports": 100.0}, "below 2 ports a minute; it tried 100 or more."),
         ("c2", {"pair_count": 20.0}, "below 2 calls to one destination and port; it made 20."),
-        ("brute-force", {"minute_conns": 33.0}, "below 2 connections a minute; it opened 33."),
+        ("brute-force", {"minute_conns": 33.0}, "below 2 connections a minute; it had 33 in all."),
         ("brute-force", {"long_conns": 77.0},
-         "below 2 connections in ten minutes; it opened 77."),
+         "below 2 connections in ten minutes; it had 77 in all."),
         ("download", {"bytes_in": 5e6}, "up to 2 B received in one go; it received 5.0 MB."),
         ("other", {"minute_peers": 7.0}, "below 2 destinations a minute; it called 7."),
         # Within the normal: no argument.
@@ -180,7 +180,7 @@ def test_normal_follows_the_device_once_it_is_known() -> None:
     own = np.zeros((3, len(NAMES)), np.float32)
     own[2, NAMES.index("minute_conns")] = np.log1p(11.0)
     told = normal("other", facts_of([row(x=x)]), Habits(), ruler(), own)
-    assert told == "Normal for this device: below 12 connections a minute; it opened 60."
+    assert told == "Normal for this device: below 12 connections a minute; it had 60 in all."
     own[2, NAMES.index("minute_conns")] = np.log1p(60.0)
     assert normal("other", facts_of([row(x=x)]), Habits(), ruler(), own) == ""
     assert normal("scan", facts_of([row(x=x, outbound=False)]), Habits(), ruler(), own) == ""

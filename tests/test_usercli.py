@@ -436,6 +436,7 @@ def test_what_holds_is_listed_and_taken_back(store: Store, path: Path) -> None:
     assert "Nothing is allowed" in good(path, "allow", "--list")
     good(path, "allow", "camera", "--peer", "example.org", "--cause", "c2", "--for", "30d")
     good(path, "snooze", "plug", "--for", "1h")
+    assert "2 commands wait for the daemon" in good(path, "allow", "--list")
     for wish in store.poll_commands(START):
         store.mark_done(wish.id, START)
     text = good(path, "allow", "--list")

@@ -74,7 +74,8 @@ def normal(cause: str, facts: Facts, habits: Habits, ruler: Ruler, own: F32 | No
         high, seen = float((ruler.usual if own is None else own)[2, k]), float(facts.peak[k])
         said = _beyond(end, high, seen, facts)
         if said:
-            parts.append(f"Normal for {who}: {said}.")
+            also = own is not None and any(parts)
+            parts.append(f"Also: {said}." if also else f"Normal for {who}: {said}.")
             break
     return " ".join(p for p in parts if p)
 

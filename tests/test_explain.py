@@ -131,9 +131,7 @@ def test_the_devices_own_habit_is_named_once_it_is_known() -> None:
         "Normal for this device: below 4 destinations an hour (3 as a rule); it called 100."
         in incident.explanation
     )
-    assert "Normal for this device: no destinations a minute; it called 19." in (
-        incident.explanation
-    )
+    assert "Also: no destinations a minute; it called 19." in (incident.explanation)
 
 
 def test_a_young_device_is_measured_by_others() -> None:

@@ -123,6 +123,12 @@ class IncidentTable:
         """Return the open incidents as they are now, oldest first."""
         return [one.snapshot(self._ruler) for one in self._sorted() if one.closed is None]
 
+    def threatened(self) -> set[str]:
+        """Return MAC, or address where there is none, of devices with an open incident that a
+        person was told of."""
+        refs = [one.ref for one in self._sorted() if one.closed is None and one.announced]
+        return {ref.mac or ref.ip for ref in refs}
+
     def score(self, device: int) -> float:
         """Return the highest threat a device index had this hour or the one before, 0 to 1."""
         home = self._homes.peek(self._devices.key(device))

@@ -185,15 +185,14 @@ def kept_going() -> Iterator[None]:
 
 def hub_states(pipeline: Pipeline, drops: int) -> tuple[GatewayState, list[DeviceState]]:
     """Return what the hub shall show now."""
-    found = pipeline.incidents.open()
-    threatened = {incident.device.mac or incident.device.ip for incident in found}
+    threatened = pipeline.incidents.threatened()
     known = pipeline.devices.devices()
     gateway = GatewayState(
         packets=pipeline.counts.packets,
         connections=pipeline.counts.connections,
         drops=drops,
         devices=sum(not device.gateway for device in known),
-        open_incidents=len(found),
+        open_incidents=len(pipeline.incidents.open()),
         bundle=pipeline.bundle.version,
         macs=tuple(device.mac for device in known if device.gateway and device.mac),
     )

@@ -11,6 +11,7 @@ import pytest
 from guardian import bundle as bundles
 from guardian import capture, commands
 from guardian.addresses import Lan
+from guardian.daemon import hub_states
 from guardian.devices import DeviceTable
 from guardian.pipeline import Pipeline
 from guardian.polling import Polling
@@ -146,11 +147,16 @@ def test_a_restart_knows_what_the_week_had_and_what_nobody_was_told_of(
     later = fresh()
     Polling(store, later).restore(incident.opened)
     assert later.incidents._incidents[incident.device.mac][incident.cause].announced
+    assert incident.device.mac in later.incidents.threatened()
     store._db.execute("UPDATE incident_events SET change = 'held' WHERE change = 'opened'")
     again = fresh()
     Polling(store, again).restore(incident.opened)
     one = again.incidents._incidents[incident.device.mac][incident.cause]
     assert (one.announced, one.held) == (False, True)
+    # The hub's sensor would tell it after all.
+    assert incident.device.mac not in again.incidents.threatened()
+    threats = [state.threat for state in hub_states(again, 0)[1]]
+    assert not any(threats)
 
 
 def test_an_answer_to_an_incident_of_the_past_acts_too(home: Path, store: Store) -> None:

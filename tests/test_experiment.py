@@ -17,6 +17,7 @@ from trainer import baselines, judge, scaling
 from trainer.fitting.how import Fit
 from trainer.fitting.run import Splitting, load_scaler, load_weights, read_config
 from trainer.sets.prepared import Prepared
+from trainer.sets.protocol import protocols
 from trainer.zoo.family import REGISTRY
 
 QUICK = Fit(epochs=3, batch=64, rate=5e-3, patience=0)
@@ -333,3 +334,28 @@ def test_the_scale_is_not_moved_by_far_values_and_knows_constants() -> None:
     z = scaling.scaled(scaler, x)
     assert z.max() == scaling.CLIP
     assert np.isfinite(z).all()
+
+
+def with_protocols() -> Prepared:
+    """The made set, its last two columns flags of TCP and UDP."""
+    prepared = made(rows=400)
+    code = np.random.default_rng(3).integers(0, 3, len(prepared.x))
+    x = prepared.x.copy()
+    x[:, 2], x[:, 3] = code == 0, code == 1
+    return replace(prepared, x=x, features=("a", "b", "tcp", "udp"), digest="protocols")
+
+
+def test_features_tell_the_protocol() -> None:
+    prepared = with_protocols()
+    codes = protocols(prepared)
+    assert codes is not None
+    assert (codes[prepared.x[:, 2] > 0] == 0).all()
+    assert (codes[prepared.x[:, 3] > 0] == 1).all()
+    assert set(codes.tolist()) == {0, 1, 3}
+    assert protocols(made()) is None
+
+
+def test_lines_by_protocol_stand_in_the_table(tmp_path: Path) -> None:
+    found = run("boosted", tmp_path / "run", with_protocols())
+    scopes = {row["scope"] for row in found.about["thresholds"]}
+    assert {"global", "protocol"} <= scopes

@@ -22,6 +22,7 @@ from trainer.fitting.run import RunConfig, Splitting
 from trainer.material import Sequences, joined, sequences
 from trainer.scaling import STATED, robust
 from trainer.sets.prepared import Prepared
+from trainer.sets.protocol import protocols
 from trainer.sets.split import Split
 from trainer.sets.split import split as split_rows
 from trainer.zoo.config import Config
@@ -81,10 +82,10 @@ def run_experiment(
     """Fit a family on a prepared set and judge it; write all to a run's folder.
 
     `how` overrides what `config` says of epochs, batch, rate and patience. `data` says where the
-    set comes from, for `repeat`. `scopes` are int[n] by row of the set, beside the groups: lines
-    are drawn for each value ({"protocol": ...}). Without `judged` the test rows are not looked at
-    (a search). An interrupted run goes on from its folder. Raises InputError or ConfigError where
-    rows, classes or groups do not suffice.
+    set comes from, for `repeat`. `scopes` are int[n] by row of the set, beside the groups and the
+    protocol, where features tell it: lines are drawn for each value. Without `judged` the test
+    rows are not looked at (a search). An interrupted run goes on from its folder. Raises InputError
+    or ConfigError where rows, classes or groups do not suffice.
     """
     begun = time.monotonic()
     family = REGISTRY[family_name]
@@ -110,6 +111,9 @@ def run_experiment(
         )  # fmt: skip
     fitted.save(folder)
     found = {name: np.asarray(array) for name, array in (scopes or {}).items()}
+    codes = protocols(prepared)
+    if codes is not None:
+        found.setdefault("protocol", codes)
     found["group"] = prepared.group
     valid, told_valid = _scored(fitted, parts.valid, found)
     test, told = _scored(fitted, parts.test.only(np.zeros(0, np.int64)) if not judged else

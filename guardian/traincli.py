@@ -52,6 +52,8 @@ _MODEL = (
                  help="Over all GPUs, or over the machines that TF_CONFIG names."),
     click.option("--search", type=_POSITIVE, metavar="N",
                  help="Try N hyperparameters by validation, then train the best."),
+    click.option("--adapt", is_flag=True,
+                 help="Grow and prune the network by validation, then train the size kept."),
     click.option("--resume", is_flag=True, help="Go on with the run in OUT where it was killed."),
     click.option("--from", "from_config", type=_PATH, metavar="CONFIG",
                  help="Repeat a run from its config.json."),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from guardian.errors import InputError
+from guardian.errors import ConfigError, InputError
 from guardian.tables import Array
 from trainer import baselines, judge, scaling
 from trainer.fitting.how import Fit
@@ -359,3 +359,28 @@ def test_lines_by_protocol_stand_in_the_table(tmp_path: Path) -> None:
     found = run("boosted", tmp_path / "run", with_protocols())
     scopes = {row["scope"] for row in found.about["thresholds"]}
     assert {"global", "protocol"} <= scopes
+
+
+@pytest.mark.slow
+def test_the_size_is_found_by_validation(tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow")
+    from trainer.sizing import adapt_experiment
+
+    config = REGISTRY["lstm-classifier"].config(window=6, hidden=(8, 4))
+    how = Fit(epochs=1, batch=64, rate=5e-3, patience=0)
+    said: list[str] = []
+    found = adapt_experiment(
+        made(), "lstm-classifier", config, Splitting(), tmp_path / "run", how=how, echo=said.append
+    )
+    tried = sorted(path.name for path in (tmp_path / "run" / "sizes").iterdir())
+    assert len(tried) >= 3
+    assert (
+        "test"
+        not in json.loads(
+            (tmp_path / "run" / "sizes" / tried[0] / "result.json").read_text("utf-8")
+        )["metrics"]
+    )
+    assert found.figure("auc") is not None
+    assert any("kept" in line for line in said)
+    with pytest.raises(ConfigError, match="no network"):
+        adapt_experiment(made(), "forest", config, Splitting(), tmp_path / "other", echo=quiet)

@@ -5,6 +5,7 @@ and what is told of it at the end.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -24,6 +25,7 @@ from trainer.forms import keep_rows, other_runtime, write_forms
 from trainer.sets.athand import SETS
 from trainer.sets.prepared import Prepared
 from trainer.sets.registry import READERS, prepare, sniff
+from trainer.sizing import adapt_experiment
 from trainer.thresholds import METHODS, draw
 from trainer.zoo.config import Config, nearest
 from trainer.zoo.family import REGISTRY, Family
@@ -50,6 +52,7 @@ def train_model(
     config: Path | None = None,
     options: tuple[str, ...] = (),
     search: int | None = None,
+    adapt: bool = False,
     resume: bool = False,
     from_config: Path | None = None,
     limit: int | None = None,
@@ -67,6 +70,7 @@ def train_model(
     """
     line = _method(threshold)
     _free(out, resume)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it counts retracings of many fits
     if not wishes.get("distribute"):  # several workers must meet before anything else
         with hushed():
             found()
@@ -82,7 +86,9 @@ def train_model(
         prepared, about = _set(inputs, data, set_name, limit, cache, echo)
         _say(prepared, echo)
         splitting = Splitting(split or "group", seed)
-        run = search_experiment if search else run_experiment
+        if search and adapt:
+            raise ConfigError("--search and --adapt both choose the size: give one of them")
+        run = search_experiment if search else adapt_experiment if adapt else run_experiment
         more: dict[str, Any] = {"trials": search} if search else {}
         result = run(
             prepared, model, hyper, splitting, out, how=how, seed=seed, data=about, echo=echo,

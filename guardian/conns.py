@@ -14,20 +14,16 @@ from itertools import pairwise, repeat
 
 import numpy as np
 
-from guardian import events, history, keys, lone, parents, ports, rounds, tcp
+from guardian import events, keys, parents, ports, rounds, stateless, tcp
 from guardian.addresses import Lan
 from guardian.connalone import IDLE_NS, Alone, piece_at
 from guardian.connstate import (
-    ATTEMPT,
     BORN,
     DNS,
-    FIRST,
     GEN,
     IDLE,
-    IPB,
     LAST,
     LOW,
-    MAC,
     NEVER,
     OPENED,
     ORIG,
@@ -35,17 +31,12 @@ from guardian.connstate import (
     REAS,
     RESP,
     SEEN,
-    SEENHIST,
-    SEQ,
     SERIAL,
-    START,
-    STATE,
-    SYN_SENT,
     TRIM,
     TS,
 )  # fmt: skip
 from guardian.connstore import Store
-from guardian.const import MAX_CONNS, SLICE_FIRST_NS
+from guardian.const import MAX_CONNS
 from guardian.keys import Groups, Keys
 from guardian.tables import I64, U8, U64, Conns, Decoded, Packets
 
@@ -169,12 +160,13 @@ class ConnTable:
         syn &= (packets.flags[leaders] & 0x17) == tcp.F_SYN
         syn &= (packets.window[leaders] > 0) & (packets.payload_len[leaders] == 0)
         if syn.any():
-            self._open(packets, clock, slots[syn], leaders[syn])
+            low = keyed.low_sends[leaders[syn]]
+            rounds.open_all(store, slots[syn], events.of_packets(leaders[syn], low, packets, clock))
         left = ~syn[groups.number]
         simple = (proto != _TCP) & ~np.logical_or.reduceat(packets.bad_csum[order], groups.first)
         if simple.any():
             mine, index, place = groups.members(order, simple)
-            added, snapshots = lone.advance(
+            added, snapshots = stateless.advance(
                 store, packets, keyed, clock, data, slots[simple], index, place
             )
             self._keep(snapshots)
@@ -289,25 +281,6 @@ class ConnTable:
     def _begin_one(self, packets: Packets, keyed: Keys, clock: I64, index: int, serial: int) -> int:
         one = np.array([index], dtype=np.int64)
         return int(self._begin(packets, keyed, clock, one, serial)[0])
-
-    def _open(self, packets: Packets, clock: I64, slots: I64, index: I64) -> None:
-        """Open TCP connections by their SYN; each slot has this one packet."""
-        store = self._store
-        ints = store.ints
-        tick = clock[index]
-        ints[slots, ORIG + STATE] = SYN_SENT
-        ints[slots, ORIG + START] = packets.seq[index]
-        ints[slots, ORIG + SEQ] = 1
-        ints[slots, ORIG + PKTS] = 1
-        ints[slots, ORIG + IPB] = packets.ip_len[index]
-        ints[slots, ORIG + MAC] = packets.src_mac[index].astype(np.int64)
-        ints[slots, SEENHIST] = history.B_SYN
-        ints[slots, FIRST] = 1
-        ints[slots, ATTEMPT] = tick
-        store.history[slots] = b"S"
-        store.letters[slots] = 1
-        store.due[slots] = tick + SLICE_FIRST_NS
-        store.deadline[slots] = tick + tcp.ATTEMPT_NS
 
     # --- telling ---------------------------------------------------------------------------
 

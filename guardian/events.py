@@ -101,19 +101,8 @@ def cut(  # noqa: PLR0915 (one column after the other)
         "single": single[first],
         "first": first,
         "count": stop - first,
-        "index": index[first],
-        "low": low[first],
-        "ts": packets.ts[index][first],
-        "tick": tick[first],
-        "flags": flags[first],
-        "seq": seq[first],
-        "ack": ack[first],
-        "length": length[first],
         "captured": captured[first],
-        "window": window[first],
-        "ip_len": ip_len[first],
-        "bad": bad[first],
-        "mac": packets.src_mac[index][first],
+        **of_packets(index[first], low[first], packets, clock),
     }
     columns["ts_max"] = np.maximum.reduceat(packets.ts[index], first)
     columns["tick_end"] = tick[stop - 1]
@@ -146,6 +135,24 @@ def cut(  # noqa: PLR0915 (one column after the other)
     turn = np.maximum(columns["first_l"], columns["first_h"])
     columns["lead_ack"] = ack[np.minimum(turn, stop) - 1]
     return columns
+
+
+def of_packets(index: I64, low: Bool, packets: Packets, clock: I64) -> Columns:
+    """Return what an event says of its first packet; low: bool[index], which the low end sent."""
+    return {
+        "index": index,
+        "low": low,
+        "ts": packets.ts[index],
+        "tick": clock[index],
+        "flags": packets.flags[index],
+        "seq": packets.seq[index],
+        "ack": packets.ack[index],
+        "length": packets.payload_len[index],
+        "window": packets.window[index],
+        "ip_len": packets.ip_len[index],
+        "bad": packets.bad_csum[index],
+        "mac": packets.src_mac[index],
+    }
 
 
 def lists(columns: Columns) -> Lists:

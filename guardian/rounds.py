@@ -1,8 +1,8 @@
 """Events of many TCP connections applied at once, by column, as far as they are of the usual kind.
 
 Most of what TCP does is the same for all: a handshake, data in order, a close. Each stage below
-takes the next event of every row where it is of the stage's kind (steady.py, shakes.py), so that
-one round of the stages carries most rows through all that a batch holds of them. A row where
+takes the next event of every row where it is of the stage's kind (handshakes.py, steady.py), so
+that one round of the stages carries most rows through all that a batch holds of them. A row where
 anything is out of the ordinary is left where it is, and the rest of its events go one by one
 through tcp.packet. Both ways must say the same.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from guardian import shakes, steady
+from guardian import handshakes, steady
 from guardian.connalone import boundary
 from guardian.connstate import BORN, FIRST, INACTIVE, NEVER, OPENED, RESP, STATE
 from guardian.connstore import Store
@@ -26,12 +26,12 @@ AT_ONCE = 1_024
 _NONE = np.zeros(0, dtype=np.int64)
 _RUN, _SYN, _SYN_ACK, _FIN, _RST, _OTHER = range(6)
 _STAGES = (
-    (shakes.open_, (_SYN,)),
-    (shakes.first, (_RUN, _SYN_ACK, _RST)),
-    (shakes.answer, (_SYN_ACK, _RST)),
+    (handshakes.open_, (_SYN,)),
+    (handshakes.first, (_RUN, _SYN_ACK, _RST)),
+    (handshakes.answer, (_SYN_ACK, _RST)),
     (steady.run, (_RUN,)),
-    (shakes.end, (_FIN, _RST)),
-    (shakes.end, (_FIN, _RST)),
+    (handshakes.end, (_FIN, _RST)),
+    (handshakes.end, (_FIN, _RST)),
     (steady.run, (_RUN,)),
 )
 """The life of a connection; by the second end the other side has closed, too."""
@@ -70,9 +70,9 @@ def advance(
         for apply, kinds in _STAGES:
             rows = np.flatnonzero(going & (cursor < stop))
             rows = rows[np.isin(kind[cursor[rows]], kinds)]
-            if apply is shakes.first:
+            if apply is handshakes.first:
                 rows = rows[store.ints[slots[rows], FIRST] == 0]
-            elif apply is shakes.answer:
+            elif apply is handshakes.answer:
                 rows = rows[store.ints[slots[rows], RESP + STATE] == INACTIVE]
             if len(rows) < LEAST_ROWS:
                 continue
@@ -103,6 +103,14 @@ def advance(
     look()
     left: Bool = np.arange(len(place)) >= cursor[place]
     return left, np.concatenate(snapshots)
+
+
+def open_all(store: Store, slots: I64, events: Columns) -> None:
+    """Open connections of which a batch has a SYN alone, an event each: most of a scan."""
+    for k in range(0, len(slots), AT_ONCE):
+        at = np.arange(k, min(k + AT_ONCE, len(slots)))
+        handshakes.open_(store, slots[at], at, events)
+        _count(store, slots[at], at, events)
 
 
 def _kinds(events: Columns) -> Array:

@@ -39,9 +39,9 @@ from guardian.connstate import (
 )  # fmt: skip
 from guardian.connstore import Store
 from guardian.events import FAR, Columns, wrapped
+from guardian.handshakes import in_order
 from guardian.history import B_ACK, B_DATA
 from guardian.reassembly import HELD_BYTES, UNACKED_BYTES
-from guardian.shakes import in_order
 from guardian.tables import I64, U8, Array, Bool, Packets
 
 _ONCE = ((ORIG, B_DATA, "data", b"D"), (RESP, B_DATA << 16, "data", b"d"),

@@ -77,8 +77,6 @@ ATTEMPT_NS = 5 * NS
 """A SYN without answer is over after this (Zeek's tcp_attempt_delay)."""
 CLOSE_NS = 5 * NS
 """A closed connection waits this long for stragglers (tcp_close_delay)."""
-SETUP_IDLE_NS = 60 * NS
-"""Inactivity allowed before the handshake is done."""
 TCP_IDLE_NS = 300 * NS
 """Inactivity allowed after it (tcp_inactivity_timeout)."""
 LINGER_FIRST_NS, LINGER_STEP_NS = 5 * NS, 6 * NS

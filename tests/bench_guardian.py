@@ -47,9 +47,9 @@ STAGES = {
     "begin a connection": (
         "conns._begin", "conns._begin_one", "conns._open", "ports", "connstore.allocate",
     ),
-    "UDP and others by column": ("lone", "conns._add", "conns._renew"),
+    "UDP and others by column": ("stateless",),
     "cut TCP into events": ("events",),
-    "TCP by column": ("steady", "rounds", "shakes", "conns._boundary", "connstore.payload"),
+    "TCP by column": ("steady", "rounds", "handshakes", "connstore.payload"),
     "TCP one by one": (
         "connalone", "tcp", "reassembly", "history", "connstate", "connstore.load",
         "connstore.save",
@@ -58,7 +58,7 @@ STAGES = {
         "looks", "service", "streams", "brands", "inside", "tlsname", "quic", "aes", "names",
     ),
     "tell and end": (
-        "connstore", "tables", "addresses", "conns._end", "conns._record", "conns._speak",
+        "connstore", "tables", "addresses", "conns._end", "conns._record",
         "conns._sweep", "conns._tell", "conns._tell_snapshots", "conns._keep", "conns._due",
         "conns._from_alone", "conns._evict", "conns._oldest", "conns.finish",
     ),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardian import capture, lone, rounds
+from guardian import capture, rounds, stateless
 from guardian.addresses import Lan
 from guardian.conns import ConnTable
 from guardian.decode import Decoder
@@ -28,12 +28,12 @@ LARGEST, MOST = 400_000, 40
 @contextmanager
 def least_rows(number: int) -> Iterator[None]:
     """Go round from so many rows on."""
-    before = rounds.LEAST_ROWS, lone.LEAST
-    rounds.LEAST_ROWS = lone.LEAST = number
+    before = rounds.LEAST_ROWS, stateless.LEAST
+    rounds.LEAST_ROWS = stateless.LEAST = number
     try:
         yield
     finally:
-        rounds.LEAST_ROWS, lone.LEAST = before
+        rounds.LEAST_ROWS, stateless.LEAST = before
 
 
 def through(path: Path) -> tuple[Conns, Conns]:

@@ -25,7 +25,7 @@ FLOOR = 1e-4
 """What a share of 0 counts as: PSI has its logarithm."""
 MOST_ROWS = 50_000
 """Rows of either side, spread over all."""
-LITTLE, MUCH = 0.1, 0.25
+MUCH = 0.25
 """PSI up to which drift is commonly called little, and from which on it is called much."""
 STATED = (
     f"PSI over {BINS} bins by the deciles of the first set (equal ones fall together) and one on"

@@ -13,7 +13,7 @@ from guardian.tables import F32, F64, I64, Array
 from trainer.fitting.how import Rows
 from trainer.scaling import scaled
 from trainer.sets.prepared import Prepared
-from trainer.sets.windows import ends_of, gather
+from trainer.sets.windows import ends_of, gather, order
 
 PIECE = 1 << 14
 """Sequences that are made, scored or read together."""
@@ -72,12 +72,7 @@ class Sequences:
 
     def pieces(self, epoch: int, seed: int, rows: Any) -> Iterator[Rows]:
         """Yield all in an order of this epoch; `rows` makes Rows of (x, label, group, index)."""
-        rng = np.random.default_rng([seed, epoch])
-        stretches = rng.permutation(-(-len(self) // STRETCH))
-        many = PIECE // STRETCH
-        for k in range(0, len(stretches), many):
-            index = (stretches[k : k + many, None] * STRETCH + np.arange(STRETCH)).ravel()
-            index = rng.permutation(index[index < len(self)])
+        for index in order(len(self), [seed, epoch], PIECE, STRETCH):
             yield rows(self.x(index), self.label[index], self.group[index], index)
 
 

@@ -15,8 +15,6 @@ from guardian.simulate.setup import Plan, setup
 VENDORS = {"A": "arbor", "B": "brisk", "C": "cedarhome", "D": "dunlin"}
 """Made-up vendors under .example: no name of the simulation exists."""
 
-HTTPS_PORTS = (443, 443, 443, 8443)
-
 
 class Member:
     """A device while its habits are put together."""

@@ -150,7 +150,6 @@ def mqtt_subscribe(topic: str) -> bytes:
 MQTT_SUBACK = b"\x90\x03\x00\x01\x00"
 MQTT_PINGREQ = b"\xc0\x00"
 MQTT_PINGRESP = b"\xd0\x00"
-MQTT_DISCONNECT = b"\xe0\x00"
 
 
 @lru_cache(maxsize=2048)

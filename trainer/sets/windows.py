@@ -14,7 +14,7 @@ from trainer.sets.prepared import I16, Prepared
 
 POOL = 1 << 15
 """Windows that are shuffled together while a set streams."""
-_STRETCH = 1 << 10
+STRETCH = 1 << 10
 """Neighbouring windows that come into a pool together, so that a disk reads in stretches."""
 
 
@@ -108,7 +108,7 @@ def chunks(
     ends, length = ends_of(prepared, rows, window, stride, pad=pad)
     left = np.zeros(0, dtype=np.int64)
     done = 0
-    for more in _order(len(ends), seed, pool):
+    for more in order(len(ends), seed, pool):
         done += len(more)
         pick = np.concatenate([left, more])
         whole = len(pick) if done == len(ends) else len(pick) // batch * batch
@@ -123,18 +123,18 @@ def chunks(
             yield x, prepared.label[ends[chosen]]
 
 
-def _order(n: int, seed: int | None, pool: int) -> Iterator[I64]:
-    """Yield all of 0 to n - 1 in pools."""
+def order(n: int, seed: int | list[int] | None, pool: int, stretch: int = STRETCH) -> Iterator[I64]:
+    """Yield all of 0 to n - 1 in pools; with a seed by chance, stretches of neighbours together."""
     if seed is None:
         for k in range(0, n, pool):
             yield np.arange(k, min(n, k + pool))
         return
     rng = np.random.default_rng(seed)
-    stretches = rng.permutation(-(-n // _STRETCH))
-    many = max(1, pool // _STRETCH)
+    stretches = rng.permutation(-(-n // stretch))
+    many = max(1, pool // stretch)
     for k in range(0, len(stretches), many):
-        starts = stretches[k : k + many, None] * _STRETCH
-        found = (starts + np.arange(_STRETCH)).ravel()
+        starts = stretches[k : k + many, None] * stretch
+        found = (starts + np.arange(stretch)).ravel()
         yield rng.permutation(found[found < n])
 
 

@@ -1,12 +1,21 @@
-"""One writer for each database: two daemons would tell everything twice."""
+"""One writer for each database: two daemons would tell everything twice.
+
+The lock file also carries how many connections its writer had taken, so that after a kill the next
+one can say how many were not yet written.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import struct
 from pathlib import Path
 
 from guardian.schema import StoreError
+
+_NOTE = struct.Struct("=36sQ")
+"""The machine's boot, and the connections taken since the database began."""
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class WriterLock:
@@ -30,6 +39,31 @@ class WriterLock:
             raise StoreError(
                 f"another guardian writes {database}: stop it first, or give --db another file"
             ) from error
+        self._boot = _boot()
+        self.noted = self._noted()
+        """Connections that the last writer had taken; None where the machine went down since, or
+        nobody noted any: what the file says then may be old."""
+
+    def _noted(self) -> int | None:
+        try:
+            boot, taken = _NOTE.unpack(os.pread(self._file, _NOTE.size, 0))
+        except (OSError, struct.error):
+            return None
+        return int(taken) if boot == self._boot and boot.strip(b"\0") else None
+
+    def note(self, taken: int) -> None:
+        """Note how many connections were taken: a plain write, which a kill does not undo."""
+        try:
+            os.pwrite(self._file, _NOTE.pack(self._boot, taken), 0)
+        except OSError:
+            return  # a full disk is told by the commit; here only a count is less sure
 
     def release(self) -> None:
         os.close(self._file)
+
+
+def _boot() -> bytes:
+    try:
+        return _BOOT.read_bytes().strip()[:36].ljust(36, b"\0")
+    except OSError:
+        return bytes(36)

@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -87,6 +88,21 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+@contextmanager
+def on_disk(db: sqlite3.Connection, durable: bool) -> Iterator[None]:
+    """Let a transaction within be on the disk once it is committed, where `durable`.
+
+    Otherwise a power cut may undo it, never half: that spares an SD card most of its writes.
+    """
+    if durable:
+        db.execute("PRAGMA synchronous = FULL")
+    try:
+        yield
+    finally:
+        if durable:
+            db.execute("PRAGMA synchronous = NORMAL")
+
+
 class Outbox:
     """The outbox table. `put` runs inside the store's transaction, the others commit at once."""
 
@@ -139,13 +155,15 @@ class Outbox:
     def tried(self, seqs: Sequence[int]) -> None:
         """Note that these are handed to the broker now; call before sending them.
 
-        Were it noted afterwards, a crash between would repeat a message without saying so.
+        Were it noted afterwards, or not yet on the disk, a crash or a power cut between would
+        repeat a message without saying so.
         """
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.executemany(
-            "UPDATE outbox SET tries = tries + 1 WHERE seq = ?", ((seq,) for seq in seqs)
-        )
-        self._db.execute("COMMIT")
+        with on_disk(self._db, bool(seqs)):
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany(
+                "UPDATE outbox SET tries = tries + 1 WHERE seq = ?", ((seq,) for seq in seqs)
+            )
+            self._db.execute("COMMIT")
 
     def sent(self, seqs: Sequence[int], now: int) -> None:
         """Note that the broker took these: incidents stay for a while, others go."""

@@ -28,7 +28,7 @@ from guardian.incidents import (
     Peer,
 )
 from guardian.lock import WriterLock
-from guardian.outbox import Message, Outbox, encodable, encode
+from guardian.outbox import Message, Outbox, encodable, encode, on_disk
 from guardian.retention import Retention, prune
 from guardian.rules import Rule, holding
 from guardian.schema import StoreError, default_path, open_writer
@@ -90,6 +90,7 @@ class Store:
                 self._set_meta("ended", "unclean")
                 if self._meta("installation") is None:
                     self._set_meta("installation", secrets.token_hex(4))
+                self._count_lost()
                 self.installation = self._meta("installation") or ""
                 """Eight random hex digits that name this Guardian; stays with the database."""
                 if drop_box:
@@ -111,6 +112,30 @@ class Store:
         self._incidents: dict[str, Incident] = {}
         self._events: list[IncidentEvent] = []
         self._messages: list[tuple[int, Message]] = []
+
+    def _count_lost(self) -> None:
+        """See how many connections the last writer had taken and not yet written, and say so."""
+        written, noted = int(self._meta("connections_taken") or 0), self._lock.noted
+        self.lost = None if noted is None else max(0, noted - written)
+        """Connections that were lost with the last run; None where that is not known."""
+        if self.ended != "unclean":
+            self.lost = 0
+        elif self.lost is None:
+            log.warning(
+                "the last run was cut off with the machine: connections of its last seconds may be "
+                "missing"
+            )
+        elif self.lost:
+            total = int(self._meta("lost_connections") or 0) + self.lost
+            log.warning(
+                "the last run was cut off: %s connections of its last seconds were not yet written "
+                "(%s since the database began)",
+                f"{self.lost:,}", f"{total:,}",
+            )  # fmt: skip
+            self._set_meta("lost_connections", str(total))
+        self._taken = max(written, noted or 0)
+        self._set_meta("connections_taken", str(self._taken))
+        self._lock.note(self._taken)
 
     # --- what the pipeline found --------------------------------------------
 
@@ -136,6 +161,9 @@ class Store:
         for device in devices:
             self._device(device)
         self._conns.add(records, scored, self._known)
+        if len(records):
+            self._taken += len(records)
+            self._lock.note(self._taken)
         for event in events:
             self._incidents[event.incident.id] = event.incident
             if event.change != "updated":
@@ -173,7 +201,10 @@ class Store:
     def commit(self, now: int) -> None:
         """Write all that waits in one transaction. Raises StoreError and keeps it on failure."""
         self._tried, self._failing = now, True
-        with self._errors(), self._transaction():
+        # What a person is told must not be undone by a power cut: it is on the disk before it is
+        # sent. Plain rows may wait for the next time.
+        durable = bool(self._events or self._messages)
+        with self._errors(), on_disk(self._db, durable), self._transaction():
             self._write_devices()
             self._write_conns(now)
             self._write_incidents()
@@ -185,6 +216,7 @@ class Store:
                     "the broker is away for long: %d old messages were dropped (%d in all)",
                     dropped, total,
                 )  # fmt: skip
+            self._set_meta("connections_taken", str(self._taken))
             self._set_meta("last_commit", str(now))
         self._failing = self._urgent = self._newcomers = False
         self.last_commit = now

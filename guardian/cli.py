@@ -9,19 +9,20 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
 from guardian import __version__
 from guardian.errors import ConfigError, GuardianError
+from guardian.options import settings_of, settings_options, watching
 from guardian.tell import harmless
 from guardian.traincli import TRAIN_COMMANDS
 from guardian.usercli import USER_COMMANDS, database
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 INPUT = click.argument("input_path", metavar="INPUT", type=click.Path(path_type=Path))
-CONFIG = click.option("-c", "--config", type=click.Path(path_type=Path), help="Settings (TOML).")
+CONFIG = settings_options
 LAN = click.option("--lan", multiple=True, metavar="CIDR", help="A network at home; repeatable.")
 BUNDLE = click.option("--bundle", type=click.Path(path_type=Path), help="Folder of a model bundle.")
 INTERFACE = click.option(
@@ -39,29 +40,6 @@ CHECKSUMS = click.option(
 @click.version_option(__version__, prog_name="guardian")
 def cli() -> None:
     """The guardian of a home network."""
-
-
-def settings_of(
-    config: Path | None,
-    lan: tuple[str, ...] = (),
-    bundle: Path | None = None,
-    ignore_checksums: bool | None = None,
-) -> Any:
-    """Return the settings of the file and environment, with the command line's on top."""
-    from guardian import config as configuration
-
-    settings = configuration.load(config)
-    settings = configuration.override(settings, "home", lan=lan or None)
-    settings = configuration.override(settings, "model", bundle=str(bundle) if bundle else None)
-    return configuration.override(settings, "capture", ignore_checksums=ignore_checksums)
-
-
-def watching(settings: Any, interface: tuple[str, ...], text: str | None) -> Any:
-    """Return settings with what the command line says of live capture on top."""
-    from guardian import config as configuration
-
-    names = configuration.several(interface) or None
-    return configuration.override(settings, "capture", interface=names, filter=text)
 
 
 @cli.command()

@@ -14,8 +14,6 @@ import click
 
 from guardian import commands, reading
 from guardian.const import NS
-from guardian.errors import ConfigError
-from guardian.schema import DEFAULT_PATH, default_path
 from guardian.tell import harmless, paragraph
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -46,18 +44,12 @@ def common(command: F) -> F:
 
 
 def database(db: Path | None) -> Path:
-    """Return the database to read: --db, GUARDIAN_DB, that of the settings, the default."""
+    """Return the database to read: --db, else that of the settings."""
     if db is not None:
         return db
-    if default_path() != DEFAULT_PATH:
-        return default_path()
     from guardian import config  # noqa: PLC0415 - only where nothing else says it
 
-    try:
-        return Path(config.load().store.path)
-    except ConfigError:
-        # Settings hold passwords: those who may read the database need not read them.
-        return DEFAULT_PATH
+    return config.database()
 
 
 def print_json(value: Any) -> None:

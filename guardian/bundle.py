@@ -1,11 +1,12 @@
 """The model bundle: a folder that is loaded whole, checked, or refused.
 
-A bundle is manifest.json and the files it names: two TFLite models, golden.npz (raw sequences and
-what the models must answer) and card.md. Everything is checked here except the golden outputs:
+A bundle is manifest.json and the files it names: the models, golden.npz (raw sequences and what
+the models must answer) and card.md. Everything is checked here except the golden outputs:
 those need the interpreters, so the Scorer checks them.
 
 Keys of the manifest: format, name, version, created, guardian; features (names in order), window,
-classes; scaler {mean, scale, clip}; models {autoencoder, classifier: {file, form, batch}};
+classes; scaler {mean, scale, clip}; models {autoencoder, classifier: {file, form, batch}}, or a
+classifier of several members (guardian/members.py);
 thresholds {anomaly, threat, calibrated_on}; usual (5, 50, 95 % of each feature in benign traffic);
 files {name: sha256}; and for people: datasets, seed, recipe, metrics.
 """
@@ -23,7 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from guardian import members
 from guardian.errors import BundleError
+from guardian.members import FORMS, Ensemble, ModelFile
 from guardian.tables import F32, I32
 
 FORMAT = 1
@@ -32,9 +35,11 @@ MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
 CARD = "card.md"
 MODELS = ("autoencoder", "classifier")
-FORMS = ("int8", "float32")
 MAX_FILE_BYTES = 64 << 20
 """Bytes of one file of a bundle: far above any model a gateway can run, far below its memory."""
+
+
+__all__ = ["FORMS", "Bundle", "BundleError", "Ensemble", "Golden", "ModelFile", "Scaler", "load"]
 
 
 @dataclass(frozen=True)
@@ -52,18 +57,6 @@ class Scaler:
         steps = x.shape[1]
         z[np.arange(steps) < (steps - length)[:, None]] = 0.0
         return z.astype(np.float32, copy=False)
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """One TFLite model: the bytes that were verified, since a file may change later."""
-
-    name: str
-    content: bytes
-    form: str
-    """`int8` or `float32`: what the weights and sums are; told, not needed to run it."""
-    batch: int
-    """Sequences of one call; fixed when the model was exported."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +89,7 @@ class Bundle:
     """`benign` first."""
     scaler: Scaler
     autoencoder: ModelFile
-    classifier: ModelFile
+    classifier: Ensemble
     error_threshold: float
     """Reconstruction error at which Scores.anomaly is 1."""
     threat_threshold: float
@@ -137,7 +130,7 @@ def load(folder: Path, features: Sequence[str] | None = None) -> Bundle:
     raw = _read(folder / MANIFEST)
     try:
         manifest = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{folder / MANIFEST} is no valid JSON: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else None
@@ -147,7 +140,7 @@ def load(folder: Path, features: Sequence[str] | None = None) -> Bundle:
         )
     try:
         return _build(folder, manifest, hashlib.sha256(raw).hexdigest(), tuple(features))
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
         raise BundleError(
             f"{folder / MANIFEST} does not describe a bundle: {what}; make the bundle again"
@@ -178,7 +171,7 @@ def _build(
     if not (scaler.scale > 0).all():
         raise ValueError("scaler.scale must be above 0")
     files = _verify(folder, manifest["files"])
-    models = {name: _model(name, manifest["models"][name], files) for name in MODELS}
+    models = manifest["models"]
     threat = _positive(manifest["thresholds"]["threat"], "thresholds.threat")
     return Bundle(
         folder=folder,
@@ -190,8 +183,8 @@ def _build(
         window=window,
         classes=classes,
         scaler=scaler,
-        autoencoder=models["autoencoder"],
-        classifier=models["classifier"],
+        autoencoder=members.model("autoencoder", models["autoencoder"], files),
+        classifier=members.classifier(models["classifier"], files),
         error_threshold=_positive(manifest["thresholds"]["anomaly"], "thresholds.anomaly"),
         threat_threshold=threat,
         usual=_numbers(manifest["usual"], (3, count), "usual"),
@@ -229,17 +222,6 @@ def _read(path: Path) -> bytes:
         ) from error
     except OSError as error:
         raise BundleError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _model(name: str, entry: Mapping[str, Any], files: Mapping[str, bytes]) -> ModelFile:
-    batch, form = int(entry["batch"]), str(entry["form"])
-    if not 1 <= batch <= 4096:
-        raise ValueError(f"models.{name}.batch {batch} is not between 1 and 4096")
-    if form not in FORMS:
-        raise ValueError(f"models.{name}.form {form!r} is not one of {', '.join(FORMS)}")
-    if entry["file"] not in files:
-        raise ValueError(f"models.{name}.file {entry['file']!r} is not among the files")
-    return ModelFile(name, files[entry["file"]], form, batch)
 
 
 def _golden(folder: Path, content: bytes, window: int, count: int, classes: int) -> Golden:

@@ -1,17 +1,19 @@
-"""Sequences -> Scores: the two models of a bundle, run by LiteRT on one thread."""
+"""Sequences -> Scores: the models of a bundle, on one thread."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
-from guardian.bundle import Bundle, ModelFile, Scaler
+from guardian.bundle import Bundle, Scaler
 from guardian.errors import BundleError
-from guardian.hush import hushed
-from guardian.tables import F32, I32, Array, Scores, Sequences
+from guardian.members import Ensemble, ModelFile, alone
+from guardian.runner import Runner, runtime, softmax
+from guardian.tables import F32, I32, Scores, Sequences
+from guardian.voting import Classifier
+
+__all__ = ["Pair", "Scorer", "reconstruction_error", "runtime", "softmax"]
 
 PROBABILITY_TOLERANCE = 0.1
 ERROR_TOLERANCE = 0.1
@@ -20,28 +22,14 @@ for errors. Runtimes and processors round int8 sums differently, by a few steps 
 model, scaler or runtime is off by far more on several of the golden sequences."""
 
 
-def runtime() -> tuple[str, Any]:
-    """Return the name of the TFLite runtime at hand and its Interpreter class."""
-    for name in ("ai_edge_litert", "tflite_runtime"):
-        try:
-            module = importlib.import_module(f"{name}.interpreter")
-        except ImportError:
-            continue
-        return name, module.Interpreter
-    raise BundleError(
-        "no TFLite runtime is installed: run `pip install ai-edge-litert` "
-        "(or, with Python up to 3.11 and numpy below 2, tflite-runtime)"
-    )
-
-
 class Pair:
-    """The two models as they run: scaled sequences in, probabilities and errors out."""
+    """Autoencoder and classifier as they run: sequences in, probabilities and errors out."""
 
     def __init__(
         self,
         scaler: Scaler,
         autoencoder: ModelFile,
-        classifier: ModelFile,
+        classifier: Ensemble | ModelFile,
         shape: tuple[int, int],
         classes: int,
     ) -> None:
@@ -51,9 +39,9 @@ class Pair:
         """
         self.runtime, interpreter = runtime()
         self._scaler = scaler
-        self._autoencoder = _Runner(autoencoder, interpreter, shape, shape)
-        self._classifier = _Runner(classifier, interpreter, shape, (classes,))
-        self._chunk = max(autoencoder.batch, classifier.batch)
+        self._autoencoder = Runner(autoencoder, interpreter, shape, shape)
+        self._classifier = Classifier(alone(classifier), interpreter, shape, classes)
+        self._chunk = max(autoencoder.batch, self._classifier.chunk)
 
     def infer(self, x: F32, length: I32) -> Iterator[tuple[slice, F32, F32, F32]]:
         """Yield, a chunk at a time so that memory is bounded by the models' batch: the rows,
@@ -63,7 +51,7 @@ class Pair:
             part = slice(k, min(k + self._chunk, len(x)))
             z = self._scaler.apply(x[part], length[part])
             whole, last = reconstruction_error(z, self._autoencoder(z), length[part])
-            yield part, softmax(self._classifier(z)), whole, last
+            yield part, self._classifier(x[part], z, length[part]), whole, last
 
 
 class Scorer:
@@ -117,73 +105,6 @@ class Scorer:
                 )
 
 
-class _Runner:
-    """One interpreter with a fixed batch: calls with fewer sequences are padded."""
-
-    def __init__(
-        self, model: ModelFile, interpreter: Any, shape: tuple[int, ...], out: tuple[int, ...]
-    ) -> None:
-        self.batch = model.batch
-        self._name = model.name
-        try:
-            with hushed():
-                self._interpreter = interpreter(model_content=model.content, num_threads=1)
-                self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise BundleError(
-                f"the {model.name} of the bundle cannot be run here: "
-                f"{str(error).splitlines()[0][:120]}; install the bundle again"
-            ) from error
-        self._input = self._interpreter.get_input_details()[0]
-        self._output = self._interpreter.get_output_details()[0]
-        found = (tuple(self._input["shape"].tolist()), tuple(self._output["shape"].tolist()))
-        if found != ((self.batch, *shape), (self.batch, *out)):
-            raise BundleError(
-                f"the {model.name} of the bundle has shapes {found[0]} -> {found[1]}, which do "
-                "not fit its manifest: install the bundle again, or run `make bundle`"
-            )
-        self._room = np.zeros((self.batch, *shape), dtype=np.float32)
-
-    def __call__(self, z: F32) -> F32:
-        """Return float32[m, ...] for float32[m, T, F]."""
-        parts = [self._run(z[k : k + self.batch]) for k in range(0, len(z), self.batch)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def _run(self, z: F32) -> F32:
-        n = len(z)
-        if n < self.batch:
-            self._room[:n] = z
-            self._room[n:] = 0.0
-            z = self._room
-        try:
-            self._interpreter.set_tensor(self._input["index"], _quantize(z, self._input))
-            self._interpreter.invoke()
-        except (ValueError, RuntimeError) as error:
-            raise BundleError(
-                f"the {self._name} of the bundle failed while it ran: "
-                f"{str(error).splitlines()[0][:120]}; install the bundle again"
-            ) from error
-        found: Array = self._interpreter.get_tensor(self._output["index"])
-        return _dequantize(found, self._output)[:n]
-
-
-def _quantize(z: F32, tensor: Any) -> Array:
-    if tensor["dtype"] == np.float32:
-        return z
-    scale, zero = tensor["quantization"]
-    limits = np.iinfo(tensor["dtype"])
-    steps: Array = np.clip(np.rint(z / scale) + zero, limits.min, limits.max)
-    return steps.astype(tensor["dtype"])
-
-
-def _dequantize(raw: Array, tensor: Any) -> F32:
-    if tensor["dtype"] == np.float32:
-        return raw
-    scale, zero = tensor["quantization"]
-    out: F32 = ((raw.astype(np.float32) - zero) * scale).astype(np.float32)
-    return out
-
-
 def reconstruction_error(z: F32, rebuilt: F32, length: I32) -> tuple[F32, F32]:
     """Return error[m] of sequences and error[m, F] of their last steps.
 
@@ -195,10 +116,3 @@ def reconstruction_error(z: F32, rebuilt: F32, length: I32) -> tuple[F32, F32]:
     by_step = square.mean(axis=2)
     whole = (by_step * real).sum(axis=1) / np.maximum(length, 1)
     return whole.astype(np.float32), square[:, -1].astype(np.float32)
-
-
-def softmax(logits: F32) -> F32:
-    """Return probabilities of float32[m, classes] logits."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    out: F32 = (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
-    return out

@@ -1,9 +1,11 @@
-"""Decision trees as plain arrays: an isolation forest or boosted trees, without scikit-learn.
+"""Decision trees as plain arrays: an isolation forest, boosted trees or a forest that votes,
+without scikit-learn.
 
 A file is an .npz of arrays, one entry a node, all trees in one row: feature, threshold, left,
 right, value; a leaf has left = right = -1. root has a node for each tree, output the class that
 its value counts for, baseline what each class starts from and, last, a forest's scale; about is
-format, kind, columns of a row. It is read as bytes that anyone may have made: sizes are checked
+format, kind, columns of a row. In a voting forest a node has a value for each class, one after
+the other, and output is 0. It is read as bytes that anyone may have made: sizes are checked
 before memory is asked for, and trees must be trees.
 """
 
@@ -19,11 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from guardian.errors import BundleError
-from guardian.scoring import softmax
+from guardian.runner import softmax
 from guardian.tables import F32, F64, I32, Array
 
 FORMAT = 1
-ISOLATION, BOOSTED = 0, 1
+ISOLATION, BOOSTED, VOTING = 0, 1, 2
 MAX_NODES = 2_000_000
 """Nodes of all trees: 40 MB in memory, far more than a gateway would want to walk."""
 MAX_TREES = 20_000
@@ -33,6 +35,8 @@ MAX_COLUMNS = 4_096
 MAX_CLASSES = 256
 MAX_VALUE = 1e6
 """Of a leaf, a depth or a part of a logit: sums stay far from overflow."""
+SHARE_SLACK = 1e-3
+"""The shares of a leaf are float32 in some files."""
 CHUNK = 1 << 14
 """Rows times trees of one pass: what it keeps stays within a processor's cache."""
 VIEWS = 3
@@ -57,8 +61,9 @@ class Trees:
     first: Array
     """intp[nodes]: the left child; the right one lies behind it. A leaf's is itself."""
     value: F64
+    """float64[nodes]; of a voting forest float64[nodes, classes], shares that add up to 1."""
     output: I32
-    """The class of each tree; it rises."""
+    """The class of each tree; it rises. Of a voting forest 0."""
     baseline: F64
     """Where each class starts; of a forest one 0."""
     scale: float
@@ -80,6 +85,10 @@ class Trees:
         found, begin = np.unique(self.output, return_index=True)
         step = max(1, CHUNK // len(self.output))
         for k in range(0, len(rows), step):
+            if self.kind == VOTING:
+                leaves = self._leaves(rows[k : k + step])
+                total[k : k + step] += self.value.take(leaves, axis=0).sum(axis=1)
+                continue
             values = self.value.take(self._leaves(rows[k : k + step]))
             total[k : k + step, found] += np.add.reduceat(values, begin, axis=1)
         return total
@@ -95,15 +104,21 @@ class Trees:
         return node
 
     def probability(self, rows: F32) -> F32:
-        """Return float32[n, classes] of boosted trees."""
+        """Return float32[n, classes] of boosted trees or of a voting forest."""
+        if self.kind == VOTING:
+            shares: F32 = (self.sums(rows) / len(self.output)).astype(np.float32)
+            return shares
         return softmax(self.sums(rows).astype(np.float32))
 
     def score(self, rows: F32) -> F64:
-        """Return float64[n]: the threat of boosted trees (1 - probability of class 0), or how
-        alone rows stand in an isolation forest: near 1 where few splits part them from all, 0.5
-        where as many as for any.
+        """Return float64[n]: the threat of boosted trees or of a voting forest (1 - probability of
+        class 0), or how alone rows stand in an isolation forest: near 1 where few splits part them
+        from all, 0.5 where as many as for any.
         """
         sums = self.sums(rows)
+        if self.kind == VOTING:
+            malice: F64 = 1.0 - sums[:, 0] / len(self.output)
+            return malice
         if self.kind == ISOLATION:
             lone: F64 = np.exp2(-sums[:, 0] / (len(self.output) * self.scale))
             return lone
@@ -145,10 +160,11 @@ def grown(
     value = np.asarray(nodes["value"], np.float64)
     root, output = np.asarray(root, np.int64), np.asarray(output, np.int64)
     count = len(feature)
-    same = all(a.shape == (count,) for a in (feature, threshold, left, right, value))
+    same = all(a.shape == (count,) for a in (feature, threshold, left, right))
+    same = same and value.shape == ((count, baseline.size) if kind == VOTING else (count,))
     _require(same and 1 <= count <= MAX_NODES, "the arrays of nodes do not fit each other")
     _require(root.ndim == 1 and 1 <= len(root) <= MAX_TREES, "there are no trees, or too many")
-    _require(kind in (ISOLATION, BOOSTED), "the kind of trees is not known")
+    _require(kind in (ISOLATION, BOOSTED, VOTING), "the kind of trees is not known")
     _require(1 <= columns <= MAX_COLUMNS, "the rows have no columns, or too many")
     classes = baseline.shape[0] if baseline.ndim == 1 else 0
     _require(1 <= classes <= MAX_CLASSES, "there are no classes, or too many")
@@ -156,6 +172,11 @@ def grown(
     _require(_within(output, classes), "a tree is of no class")
     small = (np.abs(value) <= MAX_VALUE).all() and (np.abs(baseline) <= MAX_VALUE).all()
     _require(bool(small) and 0 < scale <= MAX_VALUE, "a value is no number, or too large")
+    if kind == VOTING:
+        _require(not output.any() and not baseline.any(), "a voting forest starts from nothing")
+        leaf = value[left < 0]
+        even = (np.abs(leaf.sum(axis=1) - 1.0) <= SHARE_SLACK).all() and (leaf >= 0).all()
+        _require(bool(even), "the shares of a leaf do not add up to 1")
     by_class = np.argsort(output, kind="stable")
     root, output = root[by_class], output[by_class]
     order, depth = _by_level(root, left, right)
@@ -225,7 +246,7 @@ def save(trees: Trees, path: Path) -> None:
         threshold=np.where(inner, trees.threshold, 0).astype(np.float32),
         left=left.astype(np.int32),
         right=np.where(inner, left + 1, -1).astype(np.int32),
-        value=trees.value,
+        value=trees.value.astype(np.float32 if trees.kind == VOTING else np.float64).ravel(),
         root=np.arange(len(trees.output), dtype=np.int32),
         output=trees.output,
         baseline=np.append(trees.baseline, trees.scale),
@@ -248,6 +269,8 @@ def read(content: bytes, columns: int | None = None) -> Trees:
         _require(whole, "a place in a tree is no whole number")
         nodes = {k: arrays[k] for k in ("feature", "threshold", "left", "right", "value")}
         scale = float(ends[-1])
+        if kind == VOTING:
+            nodes["value"] = nodes["value"].reshape(-1, len(ends) - 1)
         return grown(kind, wide, nodes, arrays["root"], arrays["output"], ends[:-1], scale)
     except _FAULTS as error:
         raise BundleError(

@@ -52,7 +52,7 @@ def test_a_run_becomes_a_bundle_that_knows_what_it_learned(tmp_path: Path) -> No
     made = trainer("commands").export(tmp_path / "a.run", tmp_path / "a", echo=said.append)
     assert any("a second" in line for line in said)
     assert made.classifier.form == "int8"
-    assert builtin_only(made.classifier.content)
+    assert builtin_only(made.classifier.members[0].content)
     assert builtin_only(made.autoencoder.content)
 
     test = toy(500, 3)

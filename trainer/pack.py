@@ -18,6 +18,8 @@ import numpy as np
 import guardian
 from guardian import bundle
 from guardian.bundle import Scaler
+from guardian.errors import BundleError
+from guardian.members import Ensemble, ModelFile, alone
 from guardian.scoring import Pair, Scorer
 from guardian.tables import F32, I32
 from trainer.labels import CLASSES
@@ -33,9 +35,11 @@ class Parts:
     window: int
     scaler: Scaler
     autoencoder: bytes
-    classifier: bytes
+    classifier: bytes | Ensemble
+    """A TFLite model of `form` and `batch`, or several models that answer together."""
     form: str
     batch: int
+    """Of the autoencoder, and of a classifier that is one model."""
     error_threshold: float
     threat_threshold: float
     calibrated_on: str
@@ -69,10 +73,19 @@ def write(folder: Path, parts: Parts, card: str) -> bundle.Bundle:
 
 
 def _fill(folder: Path, parts: Parts, card: str) -> None:
+    autoencoder = ModelFile("autoencoder", parts.autoencoder, parts.form, parts.batch)
+    classifier = (
+        parts.classifier
+        if isinstance(parts.classifier, Ensemble)
+        else alone(ModelFile("classifier", parts.classifier, parts.form, parts.batch))
+    )
+    models = {one.file: one.content for one in (autoencoder, *classifier.members)}
+    if len(models) != 1 + len(classifier.members):
+        raise BundleError("two models of the bundle have one name: give each its own")
     pair = Pair(
         parts.scaler,
-        bundle.ModelFile("autoencoder", parts.autoencoder, parts.form, parts.batch),
-        bundle.ModelFile("classifier", parts.classifier, parts.form, parts.batch),
+        autoencoder,
+        classifier,
         (parts.window, len(parts.features)),
         len(CLASSES),
     )
@@ -86,8 +99,7 @@ def _fill(folder: Path, parts: Parts, card: str) -> None:
         error=np.concatenate([a[2] for a in answers]),
     )
     contents = {
-        "autoencoder.tflite": parts.autoencoder,
-        "classifier.tflite": parts.classifier,
+        **models,
         bundle.GOLDEN: archive.getvalue(),
         bundle.CARD: card.encode("utf-8"),
     }
@@ -107,10 +119,7 @@ def _fill(folder: Path, parts: Parts, card: str) -> None:
             "scale": _plain(parts.scaler.scale),
             "clip": parts.scaler.clip,
         },
-        "models": {
-            name: {"file": f"{name}.tflite", "form": parts.form, "batch": parts.batch}
-            for name in bundle.MODELS
-        },
+        "models": {"autoencoder": autoencoder.as_json(), "classifier": classifier.as_json()},
         "thresholds": {
             "anomaly": parts.error_threshold,
             "threat": parts.threat_threshold,

@@ -26,6 +26,7 @@ from guardian.discovery import DeviceState, GatewayState, Topics
 from guardian.errors import ConfigError, GuardianError
 from guardian.incidents import IncidentEvent
 from guardian.outbox import Message, encode
+from guardian.pahopair import listen_nowhere
 from guardian.store import Store
 
 log = logging.getLogger("guardian.publish")
@@ -376,6 +377,7 @@ def _states(
 
 
 def _make_client(settings: MqttSettings, client_id: str) -> mqtt.Client:
+    listen_nowhere()
     client = mqtt.Client(
         CallbackAPIVersion.VERSION2, client_id=client_id, reconnect_on_failure=False
     )

@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from guardian import __version__
+from guardian.configcli import CONFIG_COMMANDS
 from guardian.errors import ConfigError, GuardianError
 from guardian.options import settings_of, settings_options, watching
 from guardian.tell import harmless
@@ -198,7 +199,7 @@ def dump(what: str, db: Path | None, form: str, config: Path | None) -> None:
     work(what, database(db), form)
 
 
-for command in (*TRAIN_COMMANDS, *USER_COMMANDS):
+for command in (*CONFIG_COMMANDS, *TRAIN_COMMANDS, *USER_COMMANDS):
     cli.add_command(command)
 
 
@@ -207,7 +208,7 @@ def main() -> None:
     if sys.stdout is None:  # started with `>&-`: there is nobody to tell
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     try:
-        cli(standalone_mode=False)
+        cli(standalone_mode=False, prog_name="guardian")
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()

@@ -16,7 +16,8 @@ from typing import Any
 from guardian import layers
 from guardian.errors import ConfigError
 from guardian.layers import VERSION, Layer
-from guardian.option import DEVICE, INTERFACE, MAC_ADDRESS, NETWORK, key, keys_of, several
+from guardian.logs import LEVELS, PARTS
+from guardian.option import DEVICE, INTERFACE, LISTEN, MAC_ADDRESS, NETWORK, key, keys_of, several
 
 __all__ = ["KEYS", "VERSION", "Settings", "load", "mqtt_password", "override", "several"]
 
@@ -161,6 +162,40 @@ class MqttSettings:
 
 
 @dataclass(frozen=True)
+class LogSettings:
+    """What the daemon says on stderr, which systemd's journal keeps with its level."""
+
+    level: str = key(
+        "info", "The least that is said: debug, info, warning, error.", choices=LEVELS, live=True
+    )
+    parts: Mapping[str, str] = key(
+        {},
+        f"Levels of parts: {', '.join(PARTS)}.",
+        entries=PARTS,
+        choices=LEVELS,
+        live=True,
+        example='capture = "debug"',
+    )
+
+
+@dataclass(frozen=True)
+class MetricsSettings:
+    """Figures for Prometheus; off while listen is empty, and then nothing listens."""
+
+    listen: str = key(
+        "",
+        'Address and port where they are read: "127.0.0.1:9477". Anybody on this machine may read '
+        "them; they name no device.",
+        form=LISTEN,
+    )
+    exposed: bool = key(
+        False,
+        "Let `listen` be another address than loopback. There is no password: whoever reaches it "
+        "reads.",
+    )
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings, checked."""
 
@@ -171,6 +206,8 @@ class Settings:
     alerts: AlertsSettings = AlertsSettings()
     store: StoreSettings = StoreSettings()
     mqtt: MqttSettings = MqttSettings()
+    log: LogSettings = field(default_factory=LogSettings)
+    metrics: MetricsSettings = MetricsSettings()
 
 
 KEYS = keys_of(Settings())

@@ -41,6 +41,18 @@ def _thing(text: str) -> object:
     return text if MAC.fullmatch(text) else ipaddress.ip_address(text)
 
 
+def address_port(text: str) -> tuple[str, int]:
+    """Return address and port of 127.0.0.1:9477 or [::1]:9477. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    address = ipaddress.ip_address(bare)
+    if (address.version == 6) != (bare != host) or not port.isascii() or not port.isdigit():
+        raise ValueError(text)
+    if not 0 < int(port) < 65_536:
+        raise ValueError(text)
+    return str(address), int(port)
+
+
 INTERFACE = Form(
     _matching(r"[^\s/,]{1,15}"), "interface: 15 characters at most, no blank, no slash"
 )
@@ -48,6 +60,7 @@ NETWORK = Form(
     lambda text: ipaddress.ip_network(text, strict=False),
     "network: write it like 192.168.1.0/24 or fd00::/8",
 )
+LISTEN = Form(address_port, "address and port: write it like 127.0.0.1:9477")
 MAC_ADDRESS = Form(_matching(MAC.pattern), "MAC address: write it like aa:bb:cc:dd:ee:ff")
 DEVICE = Form(_thing, "MAC or address: write it like aa:bb:cc:dd:ee:ff or 192.168.1.5")
 

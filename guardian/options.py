@@ -40,6 +40,12 @@ def settings_options(command: F) -> F:
     )(command)  # fmt: skip
 
 
+def sets_given() -> tuple[str, ...]:
+    """Return the texts of --set of the command that runs."""
+    context = click.get_current_context(silent=True)
+    return context.meta.get(_SETS, ()) if context else ()
+
+
 def settings_of(
     config: Path | None,
     lan: tuple[str, ...] = (),
@@ -49,9 +55,7 @@ def settings_of(
     """Return the settings of the file and environment, with the command line's on top."""
     from guardian import config as configuration  # noqa: PLC0415 - `--help` reads no settings
 
-    context = click.get_current_context(silent=True)
-    sets = context.meta.get(_SETS, ()) if context else ()
-    settings = configuration.load(config, sets=sets)
+    settings = configuration.load(config, sets=sets_given())
     settings = configuration.override(settings, "home", lan=lan or None)
     settings = configuration.override(settings, "model", bundle=str(bundle) if bundle else None)
     return configuration.override(settings, "capture", ignore_checksums=ignore_checksums)

@@ -10,11 +10,8 @@ from typing import Any
 import numpy as np
 
 from guardian.addresses import mac_text, texts
-from guardian.const import MAX_CONNS
 from guardian.tables import CONN_STATES, F32, I32, U8, Bytes, Conns
-
-VERDICTS = ("benign", "anomaly", "attack")
-"""Rising; Scored.verdict is an index into this."""
+from guardian.verdicts import VERDICTS
 
 MAX_ROWS_PER_DEVICE = 500
 """Rows of a device between two commits (some seconds); a camera has one a minute, a phone tens.
@@ -43,10 +40,13 @@ _COUNT = COLUMNS.index("count")
 
 @dataclass(frozen=True)
 class Scored:
-    """What the models said of slices, one row per slice and home device, in any order."""
+    """The highest slices of a step's connections (verdicts.py), at most one row for each.
+
+    Of all that ended, and of those that live on where it changed.
+    """
 
     uid: Bytes
-    """S24[m]: the slice's connection."""
+    """S24[m]."""
     device: I32
     """int32[m]: index into `keys`."""
     anomaly: F32
@@ -72,28 +72,13 @@ class Scored:
 
 @dataclass(frozen=True)
 class Best:
-    """The highest slice of a connection so far; order of fields is order of comparison."""
+    """The highest slice of a connection."""
 
     verdict: int
     threat: float
     anomaly: float
     label: str
     device: str
-
-    def above(self, other: Best | None) -> bool:
-        return other is None or (
-            (self.verdict, self.threat, self.anomaly) > (other.verdict, other.threat, other.anomaly)
-        )
-
-
-def highest(scored: Scored) -> I32:
-    """Return the rows of the highest slice of each uid: by verdict, then threat, then anomaly."""
-    if not len(scored.uid):
-        return np.zeros(0, np.int32)
-    order = np.lexsort((scored.anomaly, scored.threat, scored.verdict, scored.uid))
-    last = np.ones(len(order), np.bool_)
-    last[:-1] = scored.uid[order[1:]] != scored.uid[order[:-1]]
-    return order[last].astype(np.int32)
 
 
 class ConnRows:
@@ -107,38 +92,34 @@ class ConnRows:
         """Scores of living connections that changed since the last commit."""
         self.ended: list[str] = []
         """Connections whose row in `scores` goes, since their record came."""
-        self._best: dict[str, Best] = {}
         self._stored: set[str] = set()
         self._seen: Counter[str] = Counter()
         self._sums: dict[tuple[Any, ...], list[Any]] = {}
 
     def add(self, records: Conns, scored: Scored, known: Collection[str]) -> None:
         """Take the records and scores of a step; `known` are keys of home devices."""
-        for i in highest(scored).tolist():
-            self._score(
-                scored.uid[i].decode("ascii", "replace"),
-                Best(
-                    int(scored.verdict[i]), _number(scored.threat[i]), _number(scored.anomaly[i]),
-                    scored.classes[scored.label[i]], scored.keys[scored.device[i]],
-                ),
-            )  # fmt: skip
+        bests = {
+            uid.decode("ascii", "replace"): Best(
+                int(verdict), float(threat), float(anomaly), scored.classes[label],
+                scored.keys[device],
+            )
+            for uid, verdict, threat, anomaly, label, device in zip(
+                scored.uid.tolist(), scored.verdict.tolist(), scored.threat.tolist(),
+                scored.anomaly.tolist(), scored.label.tolist(), scored.device.tolist(),
+                strict=True,
+            )
+        }  # fmt: skip
         if len(records):
-            self._records(records, known)
+            self._records(records, bests, known)
+        self.changed.update(bests)
 
-    def _score(self, uid: str, best: Best) -> None:
-        if not best.above(self._best.get(uid)):
-            return
-        if uid not in self._best and len(self._best) >= MAX_CONNS:
-            # Records come for all that the connection table holds, so this is never reached
-            # unless a caller scores what it never finishes. The oldest goes.
-            oldest = next(iter(self._best))
-            del self._best[oldest]
-            self.changed.pop(oldest, None)
-        self._best[uid] = self.changed[uid] = best
-
-    def _records(self, records: Conns, known: Collection[str]) -> None:
+    def _records(self, records: Conns, of: dict[str, Best], known: Collection[str]) -> None:
+        """Take records; those judged are taken out of `of`."""
         uids = [u.decode("ascii", "replace") for u in records.uid.tolist()]
-        bests = [self._end(uid) for uid in uids]
+        bests = [of.get(uid) for uid in uids]
+        for uid in uids:
+            of.pop(uid, None)
+            self._end(uid)
         devices = [
             best.device if best else _home(records, i, known) for i, best in enumerate(bests)
         ]
@@ -182,12 +163,11 @@ class ConnRows:
                 if values[i] >= 0:
                     row[at] = (row[at] or 0) + values[i]
 
-    def _end(self, uid: str) -> Best | None:
+    def _end(self, uid: str) -> None:
         self.changed.pop(uid, None)
         if uid in self._stored:
             self._stored.discard(uid)
             self.ended.append(uid)
-        return self._best.pop(uid, None)
 
     def waiting(self) -> bool:
         """Whether a commit would write anything."""
@@ -196,8 +176,6 @@ class ConnRows:
     def committed(self) -> None:
         """Forget what stands in the database now."""
         self._stored.update(self.changed)
-        if len(self._stored) > 2 * MAX_CONNS:
-            self._stored &= self._best.keys()
         self.rows, self.changed, self.ended = [], {}, []
         self._seen.clear()
         self._sums.clear()
@@ -251,9 +229,3 @@ def _home(records: Conns, i: int, known: Collection[str]) -> str:
         if key in known:
             return key
     return ""
-
-
-def _number(value: Any) -> float:
-    """A score that is no number counts as none: nothing compares above it, nothing breaks."""
-    number = float(value)
-    return number if np.isfinite(number) else 0.0

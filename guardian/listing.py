@@ -132,19 +132,15 @@ def rows(
     pipeline: Pipeline, step: Step, labels: Sequence[str] | None = None
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of `guardian score` for a step's records."""
-    names: dict[int, str] = {-1: ""}
     classes = pipeline.bundle.classes
     found: Conns = step.records
     verdicts: Verdicts = step.verdicts
     originators, responders = texts(found.orig), texts(found.resp)
     for i in range(len(found)):
-        device = int(verdicts.device[i])
-        if device not in names:
-            names[device] = pipeline.devices.device(device).key
         row = {
             "ts": int(found.ts[i]) / 1e9,
             "uid": found.uid[i].decode("ascii", "replace"),
-            "device": names[device],
+            "device": verdicts.device[i].decode("ascii", "replace"),
             "orig_h": originators[i],
             "orig_p": int(found.orig_p[i]),
             "resp_h": responders[i],

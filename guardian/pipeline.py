@@ -75,7 +75,9 @@ class Pipeline:
         self._features = FeatureExtractor(lan, utc_offset_s=utc_offset_s)
         self._sequences = SequenceTable(bundle.window, len(bundle.features))
         self._scorer = Scorer(bundle)
-        self._verdicts = VerdictTable(bundle.anomaly_threshold, bundle.threat_threshold)
+        self._verdicts = VerdictTable(
+            bundle.anomaly_threshold, bundle.threat_threshold, devices.key
+        )
         self.incidents = IncidentTable(
             Ruler.of(bundle, self._scorer.score),
             devices,
@@ -108,6 +110,10 @@ class Pipeline:
         now = max([0, *told.records.told[-1:].tolist(), *told.slices.told[-1:].tolist()])
         step = self._told(told, now)
         return replace(step, events=[*step.events, *self.incidents.finish(now)])
+
+    def living(self) -> Verdicts:
+        """Return the connections still open whose highest slice changed since last asked."""
+        return self._verdicts.living()
 
     def _count(self, frames: int, decoded: Decoded) -> None:
         self.counts.packets += frames

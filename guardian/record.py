@@ -12,6 +12,7 @@ from guardian.pipeline import Pipeline, Step
 from guardian.publish import Publisher
 from guardian.store import Store
 from guardian.tables import Conns
+from guardian.verdicts import Verdicts
 
 DEVICES_NS = 5 * NS
 """Between looks at devices that are already known."""
@@ -62,17 +63,17 @@ class Recorder:
             )
 
     def _scored(self, step: Step) -> Scored:
-        bundle, devices = self._pipeline.bundle, self._pipeline.devices
-        present, index = np.unique(step.rows.device, return_inverse=True)
-        verdict = np.where(step.scores.anomaly >= bundle.anomaly_threshold, 1, 0)
-        verdict[step.scores.threat >= bundle.threat_threshold] = 2
+        """Return the verdicts on what ended, and on what lives on where they changed."""
+        ended = step.verdicts.take(step.verdicts.scored)
+        found = Verdicts.concat([ended, self._pipeline.living()])
+        keys, index = np.unique(found.device, return_inverse=True)
         return Scored(
-            uid=step.slices.uid[step.rows.row],
+            uid=found.uid,
             device=index.astype(np.int32),
-            anomaly=step.scores.anomaly,
-            threat=step.scores.threat,
-            label=step.scores.label,
-            verdict=verdict.astype(np.uint8),
-            keys=[devices.key(i) for i in present.tolist()],
-            classes=bundle.classes,
+            anomaly=found.anomaly,
+            threat=found.threat,
+            label=found.label,
+            verdict=found.verdict,
+            keys=[key.decode("ascii", "replace") for key in keys.tolist()],
+            classes=self._pipeline.bundle.classes,
         )

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from guardian import members
+from guardian import members, minisign
 from guardian.errors import BundleError
 from guardian.members import FORMS, Ensemble, ModelFile
 from guardian.tables import F32, I32
@@ -32,6 +32,7 @@ from guardian.tables import F32, I32
 FORMAT = 1
 """Version of the manifest's keys and of what they mean."""
 MANIFEST = "manifest.json"
+SIGNATURE = MANIFEST + minisign.SUFFIX
 GOLDEN = "golden.npz"
 CARD = "card.md"
 MODELS = ("autoencoder", "classifier")
@@ -114,10 +115,11 @@ def default_path() -> Path:
     raise BundleError("no model bundle is installed: run `make bundle`, or give one with --bundle")
 
 
-def load(folder: Path, features: Sequence[str] | None = None) -> Bundle:
+def load(folder: Path, features: Sequence[str] | None = None, key: str = "") -> Bundle:
     """Read and verify a bundle.
 
-    `features` are the names this Guardian computes (guardian.features.NAMES where not given).
+    `features` are the names this Guardian computes (guardian.features.NAMES where not given). With
+    `key`, a minisign public key, the manifest must be signed with it.
     Raises BundleError with a sentence on what does not match.
     """
     if features is None:
@@ -128,6 +130,8 @@ def load(folder: Path, features: Sequence[str] | None = None) -> Bundle:
     if not folder.is_dir():
         raise BundleError(f"there is no bundle folder {folder}: give --bundle an existing folder")
     raw = _read(folder / MANIFEST)
+    if key:
+        _signed(folder, raw, key)
     try:
         manifest = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -145,6 +149,24 @@ def load(folder: Path, features: Sequence[str] | None = None) -> Bundle:
         raise BundleError(
             f"{folder / MANIFEST} does not describe a bundle: {what}; make the bundle again"
         ) from error
+
+
+def _signed(folder: Path, raw: bytes, key: str) -> None:
+    """Raise BundleError where the manifest is not signed with this key."""
+    path = folder / SIGNATURE
+    if not path.is_file():
+        raise BundleError(
+            f"{folder} is not signed, and the settings name a key: sign it with `minisign -S -m "
+            f"{MANIFEST}` or `guardian export --sign`, or empty [model] key"
+        )
+    try:
+        known = minisign.key_of(key)
+    except ValueError as error:
+        raise BundleError(f"[model] key is {error}: write the line that begins with RW") from error
+    try:
+        minisign.verify(known, raw, _read(path))
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
 
 
 def _build(

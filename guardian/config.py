@@ -17,7 +17,17 @@ from guardian import layers
 from guardian.errors import ConfigError
 from guardian.layers import VERSION, Layer
 from guardian.logs import LEVELS, PARTS
-from guardian.option import DEVICE, INTERFACE, LISTEN, MAC_ADDRESS, NETWORK, key, keys_of, several
+from guardian.option import (
+    DEVICE,
+    INTERFACE,
+    LISTEN,
+    MAC_ADDRESS,
+    NETWORK,
+    SIGNER,
+    key,
+    keys_of,
+    several,
+)
 
 __all__ = ["KEYS", "VERSION", "Settings", "load", "mqtt_password", "override", "several"]
 
@@ -105,11 +115,19 @@ class HomeSettings:
 class ModelSettings:
     """Who judges."""
 
-    bundle: str = key("", "Folder of the model bundle. Empty: the shipped one.")
+    bundle: str = key(
+        "", "Folder of the model bundle. Empty: the one installed last, else the shipped one."
+    )
     counters: bool = key(
         True,
         "Plain counters may speak beside the models; their incidents say so.",
         live=True,
+    )
+    key: str = key(
+        "",
+        "A minisign public key, the line that begins with RW: a bundle other than the shipped one "
+        "is loaded only if its manifest is signed with it. Empty: signatures are not asked for.",
+        form=SIGNER,
     )
 
 
@@ -140,6 +158,28 @@ class StoreSettings:
         "Seconds between commits, which spare SD cards; an incident commits at once.",
         low=0.1,
         high=3600,
+    )
+    max_mib: int = key(
+        1024,
+        "The most that the database may take on the disk, in MiB. Beyond it the oldest connections "
+        "go before their time.",
+        low=64,
+        high=1 << 20,
+    )
+
+
+@dataclass(frozen=True)
+class PrivacySettings:
+    """What is kept and told at all."""
+
+    level: int = key(
+        0,
+        "0: all. 1: no host names, neither of places that were called nor those that devices give "
+        "themselves. 2: no addresses outside the home either. 3: counters only, no single "
+        "connection. What was kept before is taken away at the next start; earlier backups are not "
+        "touched.",
+        low=0,
+        high=3,
     )
 
 
@@ -205,6 +245,7 @@ class Settings:
     model: ModelSettings = ModelSettings()
     alerts: AlertsSettings = AlertsSettings()
     store: StoreSettings = StoreSettings()
+    privacy: PrivacySettings = PrivacySettings()
     mqtt: MqttSettings = MqttSettings()
     log: LogSettings = field(default_factory=LogSettings)
     metrics: MetricsSettings = MetricsSettings()

@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, cast
 
+from guardian import minisign
+
 T = TypeVar("T")
 
 MAC = re.compile(r"[0-9a-fA-F]{1,2}([:-][0-9a-fA-F]{1,2}){5}")
@@ -62,6 +64,7 @@ NETWORK = Form(
 )
 LISTEN = Form(address_port, "address and port: write it like 127.0.0.1:9477")
 MAC_ADDRESS = Form(_matching(MAC.pattern), "MAC address: write it like aa:bb:cc:dd:ee:ff")
+SIGNER = Form(minisign.key_of, "minisign key: write the line of the .pub file that begins with RW")
 DEVICE = Form(_thing, "MAC or address: write it like aa:bb:cc:dd:ee:ff or 192.168.1.5")
 
 

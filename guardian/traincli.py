@@ -201,16 +201,39 @@ def evaluate(
     help="Of a run by --model (default: the quickest that loses next to nothing).",
 )
 @click.option("--onnx", is_flag=True, help="Also as ONNX.")
-def export(run_folder: Path, out: Path, form: str | None, onnx: bool) -> None:
-    """Quantize a trained run again and write its bundle or model (workstation)."""
+@click.option("--sign", "key_file", type=_PATH, metavar="KEY", help="Sign the bundle.")
+def export(
+    run_folder: Path, out: Path, form: str | None, onnx: bool, key_file: Path | None
+) -> None:
+    """Quantize a trained run again and write its bundle or model (workstation).
+
+    Where RUN is a bundle itself, it is signed as it is: -o is its own folder, --sign the key.
+    """
+    if (run_folder / "manifest.json").exists():
+        if key_file is None or run_folder.resolve() != out.resolve():
+            raise ConfigError("this is a bundle, not a run: sign it in place by --sign KEY -o the"
+                              " same folder")  # fmt: skip
+        sign_bundle(out, key_file)
+        return
     work = workstation()
     if (run_folder / "config.json").exists():
+        if key_file is not None:
+            raise ConfigError("a model by name is no bundle: leave --sign out")
         click.echo(work.export_model(run_folder, out, form=form, onnx=onnx, echo=say), nl=False)
         return
     if form or onnx:
         raise ConfigError("a bundle has its forms from the recipe: leave --form and --onnx out, or"
                           " give the run of a model by name")  # fmt: skip
     work.export(run_folder, out, echo=say)
+    if key_file is not None:
+        sign_bundle(out, key_file)
+
+
+def sign_bundle(folder: Path, key_file: Path) -> None:
+    """Sign a bundle and say what the gateway's settings need."""
+    from trainer.sign import sign  # noqa: PLC0415
+
+    say(f'signed; on the gateway: [model] key = "{sign(folder, key_file).line}"')
 
 
 TRAIN_COMMANDS: tuple[click.Command, ...] = (train, evaluate, export)

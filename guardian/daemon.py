@@ -14,6 +14,7 @@ from types import FrameType
 from guardian import interfaces
 from guardian.bundle import Bundle
 from guardian.config import CaptureSettings, Settings
+from guardian.const import NS
 from guardian.discovery import DeviceState, GatewayState
 from guardian.errors import ConfigError
 from guardian.live import LiveCapture
@@ -23,6 +24,7 @@ from guardian.polling import Polling
 from guardian.publish import Publisher
 from guardian.record import Recorder
 from guardian.runtime import load_bundle, open_pipeline
+from guardian.setback import SET_BACK_NS
 from guardian.store import Store, StoreError
 
 log = logging.getLogger("guardian")
@@ -124,10 +126,17 @@ class Daemon:
         )
         notifier.send("READY=1", f"STATUS=watching {name}")
         next_status = next_prune = time.monotonic()
+        clock = 0
         while not self._stopping:
             frames = live.read(TICK_S)
             if frames is not None:
+                if 0 < frames.now < clock - SET_BACK_NS:
+                    pipeline = self._anew(pipeline, recorder, (clock - frames.now) // NS)
+                    recorder = Recorder(store, pipeline, publisher)
+                    polling = Polling(store, pipeline)
+                    polling.restore(frames.now)
                 step = pipeline.step(frames)
+                clock = step.now
                 with kept_going():
                     recorder.add(step)
             with kept_going():
@@ -157,6 +166,19 @@ class Daemon:
             store.commit(last.now)
         publisher.update(*hub_states(pipeline, live.drops))
         live.tell_drops()
+
+    def _anew(self, pipeline: Pipeline, recorder: Recorder, seconds: int) -> Pipeline:
+        """End what runs and return a fresh pipeline: the clock was set back by so much."""
+        log.warning(
+            "the clock was set back by %s s: all open connections end here and a new watch begins; "
+            "what was told in that time is dated ahead",
+            f"{seconds:,}",
+        )
+        with kept_going():
+            recorder.add(pipeline.finish())
+        fresh = self._pipeline(pipeline.bundle)
+        fresh.counts = pipeline.counts
+        return fresh
 
 
 def once(settings: CaptureSettings) -> CaptureSettings:

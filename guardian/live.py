@@ -252,6 +252,7 @@ class LiveCapture:
             self._gather()
         self._read_at = time.monotonic()
         if len(self._watches) == 1:
+            self._set_back()
             frames = self._watches[0].read(timeout_s)
             self._read_at = time.monotonic()
             return frames
@@ -262,8 +263,10 @@ class LiveCapture:
             frames = self._watches[number].read(0.0)
             if frames is not None:
                 self._merge.put(number, frames)
+        if back:
+            return self._merge.restart()
         running = [number for number in up if self._watches[number].source is not None]
-        return self._merge.take(running) if running and not back else self._merge.rest()
+        return self._merge.take(running) if running else self._merge.rest()
 
     def _gather(self) -> None:
         """Let packets gather since the last read, while the rings have room."""

@@ -77,10 +77,16 @@ class Merge:
         return self._take(until, last, until - 1)
 
     def rest(self) -> Frames:
-        """Return all that waits, in order: no stream runs, or the clock was set back."""
+        """Return all that waits, in order: no stream runs."""
         frames = self._take(_FOREVER, len(self._streams), 0)
         for one in self._streams:
             one.latest = one.clock = 0
+        return frames
+
+    def restart(self) -> Frames:
+        """Return all that waits, and let the clock begin anew: it was set back."""
+        frames = self.rest()
+        self._now = 0
         return frames
 
     def _take(self, until: int, last: int, now: int) -> Frames:

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from guardian import bundle as bundles
 from guardian.config import Settings
 from guardian.errors import BundleError, ConfigError, InputError
+from guardian.place import put
 from guardian.replay import replay
 from guardian.simulate import SCENARIOS, simulate
 from tests.bundles import write_constant
@@ -29,7 +30,6 @@ from trainer.catalogue import Source
 from trainer.evaluate import pair_of
 from trainer.promote import Attacked, Worth, promote, worse
 from trainer.rehearse import differences, matched, rehearse
-from trainer.swap import put
 
 SOURCES = (
     Source("infected", "infected.pcap", "evaluate", "one"),

@@ -27,11 +27,12 @@ import numpy as np
 from guardian import bundle as bundles
 from guardian.bundle import Bundle
 from guardian.errors import ConfigError, GuardianError, InputError
+from guardian.place import put
+from guardian.rehearsal import told
 from guardian.scoring import Scorer
 from trainer import catalogue, evaluate
 from trainer.catalogue import Source
 from trainer.opened import opened_by
-from trainer.swap import put
 
 Echo = Callable[[str], None]
 
@@ -160,11 +161,6 @@ def measure(bundle: Bundle, data: Path, sources: Sequence[Source], echo: Echo) -
         elif len(one.label):
             false[one.source.name] = int(one.incidents or 0)
     return Worth(told(bundle), attacked, false)
-
-
-def told(bundle: Bundle) -> str:
-    """Return a bundle's name for a person."""
-    return f"{bundle.name} {bundle.version} ({bundle.digest[:12]})"
 
 
 def worse(now: Worth, then: Worth) -> list[str]:

@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 
 from guardian import slices
-from guardian.addresses import pack
 from guardian.const import NS
 from guardian.errors import InputError
 from guardian.schema import open_reader
-from guardian.tables import CONN_STATES, I32, Array, Conns
+from guardian.storedconns import conns_of, is_database, sides_of
+from guardian.tables import I32, Array
 from trainer.labels import CLASSES
 from trainer.sets.gateway import add_stream, mapping
 from trainer.sets.mapping import Mapping
@@ -45,7 +45,6 @@ CALM_NS = 600 * NS
 _BEFORE_NS = 3_600 * NS
 """Evidence of an incident came so long before it opened, at most."""
 _FINE = ("fine", "this-was-me")
-_MAGIC = b"SQLite format 3\0"
 
 MAPPING: Mapping = mapping(
     labels={"quiet": "benign", "fine": "benign", "this-was-me": "benign"}
@@ -58,12 +57,6 @@ MAPPING: Mapping = mapping(
         "Hours are of UTC: the database does not know the home's zone.",
     ),
 )
-
-
-def is_database(path: Path) -> bool:
-    """Tell by its first bytes whether a file is an SQLite database."""
-    with path.open("rb") as file:
-        return file.read(len(_MAGIC)) == _MAGIC
 
 
 @dataclass(frozen=True)
@@ -158,19 +151,6 @@ def _of(device: I32, parent: Array) -> I32:
     return found
 
 
-def sides_of(row: sqlite3.Row, owner: dict[str, str]) -> tuple[str, str]:
-    """Return the keys of the devices of the home on either side, empty for none."""
-    orig = owner.get(row["orig_h"], "") if row["local_orig"] else ""
-    resp = owner.get(row["resp_h"], "") if row["local_resp"] else ""
-    if row["device"] and row["device"] not in (orig, resp):
-        # Its address is another's by now: the row itself knows best.
-        if row["local_orig"]:
-            orig = row["device"]
-        else:
-            resp = row["device"]
-    return orig, "" if resp == orig else resp
-
-
 def _labels(
     db: sqlite3.Connection, rows: list[sqlite3.Row], sides: list[tuple[str, str]], count: Count
 ) -> Array:
@@ -219,32 +199,6 @@ def _incident(row: sqlite3.Row) -> _Incident:
         verdicts=("anomaly",) if unusual else ("attack",),
         judged=CLASSES if unusual else (row["cause"],),
     )
-
-
-_COUNTS = (
-    "missed_bytes", "orig_pkts", "orig_ip_bytes", "resp_pkts", "resp_ip_bytes", "ts", "orig_p",
-    "resp_p", "proto", "duration", "local_orig", "local_resp",
-)  # fmt: skip
-
-
-def conns_of(rows: list[sqlite3.Row]) -> Conns:
-    """Return the rows as finished records."""
-    blank = Conns.blank(len(rows))
-    states = {name: k for k, name in enumerate(CONN_STATES)}
-    for name in _COUNTS:
-        getattr(blank, name)[:] = [row[name] for row in rows]
-    for name in ("orig_bytes", "resp_bytes"):
-        getattr(blank, name)[:] = [-1 if row[name] is None else row[name] for row in rows]
-    for name in ("uid", "service", "history", "host"):
-        getattr(blank, name)[:] = [row[name].encode("ascii", "replace") for row in rows]
-    packed = {text: pack(text) for row in rows for text in (row["orig_h"], row["resp_h"])}
-    blank.orig[:] = [packed[row["orig_h"]] for row in rows]
-    blank.resp[:] = [packed[row["resp_h"]] for row in rows]
-    blank.conn_state[:] = [states.get(row["conn_state"], 0) for row in rows]
-    blank.age[:] = blank.duration
-    blank.final[:] = True
-    blank.told[:] = blank.ts + np.rint(blank.duration * NS).astype(np.int64)
-    return blank
 
 
 READER = Reader(

@@ -17,16 +17,20 @@ _HERE, _EXCHANGE = -100, 2
 """AT_FDCWD and RENAME_EXCHANGE of Linux."""
 
 
-def put(candidate: Path, place: Path) -> Path | None:
+def put(candidate: Path, place: Path, key: str = "") -> Path | None:
     """Put a copy of a bundle at `place` and return where the one that stood there is now.
+
+    With `key` it must be signed, as for guardian.bundle.load.
 
     The folder is the old one or the new one at every moment (on Linux; elsewhere there is none for
     a moment). Whoever loads it just then may read files of both: their digests do not fit, and the
     load is refused. An older `previous` goes. Raises BundleError where
     the candidate is no bundle or the folder cannot be written; then nothing has changed.
     """
-    found = bundles.load(candidate)
+    found = bundles.load(candidate, key=key)
     names = [*found.manifest["files"], bundles.MANIFEST]
+    if (candidate / bundles.SIGNATURE).is_file():
+        names.append(bundles.SIGNATURE)
     fresh, previous = place.with_name(f".{place.name}.new"), place.with_name(PREVIOUS)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +40,9 @@ def put(candidate: Path, place: Path) -> Path | None:
             shutil.copyfile(candidate / name, fresh / name)
             _flush(fresh / name)
         _flush(fresh)
-        bundles.load(fresh)  # what was copied is what was judged
+        copied = bundles.load(fresh, key=key)
+        if copied.digest != found.digest:
+            raise BundleError(f"{candidate} was changed while it was copied: try again")
         if not place.exists():
             fresh.rename(place)
             return None

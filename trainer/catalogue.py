@@ -10,12 +10,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from guardian.errors import InputError
+from guardian.tables import Conns
+from trainer.labels import DROP
 from trainer.streams import Judge, Stream, benign, lan_with, malicious, read
 
 IOT23 = "CC BY 4.0; Garcia, Parmisano, Erquiaga 2020, doi 10.5281/zenodo.4743746"
 STRATOSPHERE = "GPL-2.0 (records of connections); Stratosphere Laboratory, CTU Prague"
+ACTIVECM = "GPL-3.0 (records of connections); Active Countermeasures, RITA test data"
 MONIOTR = "Apache-2.0; Mon(IoT)r Lab, Northeastern University"
+
+TCP, SSH = 6, 22
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,26 @@ def _mixed(number: str, use: str, host: str) -> Source:
     )
 
 
+def _exposed(conns: Conns) -> list[str]:
+    """The judge of a server that is open to the Internet: nobody was invited to it.
+
+    SSH sessions guess passwords, what finds no service or says nothing looks for one. The rest
+    (web visits, its own look-ups) may be anything.
+    """
+    inbound = conns.local_resp & ~conns.local_orig & (conns.proto == TCP)
+    guess = inbound & (conns.resp_p == SSH) & (conns.orig_bytes > 0)
+    futile = inbound & ((conns.resp_bytes <= 0) | (conns.orig_bytes <= 0))
+    return np.where(guess, "brute-force", np.where(futile, "scan", DROP)).tolist()
+
+
+def _unsolicited_aside(conns: Conns) -> list[str]:
+    """The judge of a quiet home with public addresses, where strangers knock: nobody said which
+    of what comes from outside is benign. Some plainly is not: one guesses SSH passwords.
+    """
+    inbound = conns.local_resp & ~conns.local_orig
+    return np.where(inbound, DROP, "benign").tolist()
+
+
 _HOMES = "smart-home-pcaps"
 _NEST = f"{_HOMES}/nest-hue-wemo-2014"
 _UNSW = lan_with("129.94.5.0/24")
@@ -79,6 +106,15 @@ CATALOGUE: tuple[Source, ...] = (
     ),
     _mixed("008", "train", "147.32.81.167"),
     Source(
+        "exposed server",
+        "zeek-internet-facing/2024-04-19/conn.*.log.gz",
+        "train",
+        "exposed",
+        _exposed,
+        lan_with("64.225.56.201/32"),
+        licence=ACTIVECM,
+    ),
+    Source(
         "yi camera", f"{_HOMES}/yi-camera-2019/*.pcap", "train", "yi", benign, licence=MONIOTR
     ),
     _iot23("4-1", "calibrate", "hue"),
@@ -103,16 +139,16 @@ CATALOGUE: tuple[Source, ...] = (
     ),
     Source(
         "nest 28 march", f"{_NEST}/nest/28-march-setup-2-long-capture.pcapng", "evaluate", "unsw",
-        benign, _UNSW,
+        _unsolicited_aside, _UNSW,
     ),
     Source(
-        "nest 27 march", f"{_NEST}/nest/nest-343-27march-2130.pcapng", "evaluate", "unsw", benign,
-        _UNSW,
+        "nest 27 march", f"{_NEST}/nest/nest-343-27march-2130.pcapng", "evaluate", "unsw",
+        _unsolicited_aside, _UNSW,
     ),
     Source("nest fire test", f"{_NEST}/nest/fire-tests-343nest-fire-test2-full.pcap", "evaluate",
-           "unsw", benign, _UNSW),
-    Source("hue 2014", f"{_NEST}/hue/*.pcap", "evaluate", "unsw", benign, _UNSW),
-    Source("wemo 2014", f"{_NEST}/wemo/*.pcap", "evaluate", "unsw", benign, _UNSW),
+           "unsw", _unsolicited_aside, _UNSW),
+    Source("hue 2014", f"{_NEST}/hue/*.pcap", "evaluate", "unsw", _unsolicited_aside, _UNSW),
+    Source("wemo 2014", f"{_NEST}/wemo/*.pcap", "evaluate", "unsw", _unsolicited_aside, _UNSW),
     Source("mqttset benign", "mqttset/benign-train.pcap", "evaluate", "mqttset", benign),
     Source("iot-sentinel set-ups", "iot-sentinel/*/*.pcap", "evaluate", "sentinel", benign),
     # --- attacks, evaluation alone --------------------------------------------------------------

@@ -10,10 +10,12 @@ from guardian.simulate.arps import arp_spoof, arp_sweep
 from guardian.simulate.bots import beacon, download
 from guardian.simulate.dial import Dial
 from guardian.simulate.events import backup, device_setup, firmware_update, guest_phone, new_app
+from guardian.simulate.exhaust import message_flood, slow_dos
 from guardian.simulate.floods import syn_flood, udp_flood
 from guardian.simulate.home import Habit, Host, World
 from guardian.simulate.knobs import Knobs, Profile
 from guardian.simulate.leaks import dns_exfiltration, dns_flood, exfiltration
+from guardian.simulate.outside import internet_scan, login_guess, remote_view
 from guardian.simulate.scans import local_scan, ssh_guess, telnet_scan
 from guardian.simulate.scenario import Infection
 from guardian.simulate.stealth import https_beacon_even, p2p_malware, slow_scan
@@ -34,11 +36,16 @@ KINDS: dict[str, Callable[[World, Host, Random, Dial], Habit]] = {
     "dns-exfiltration": dns_exfiltration,
     "https-beacon-even": https_beacon_even,
     "p2p-malware": p2p_malware,
+    "internet-scan": internet_scan,
+    "login-guess": login_guess,
+    "slow-dos": slow_dos,
+    "message-flood": message_flood,
     "firmware-update": firmware_update,
     "new-app": new_app,
     "guest-phone": guest_phone,
     "device-setup": device_setup,
     "backup": backup,
+    "remote-view": remote_view,
 }
 
 

@@ -19,11 +19,13 @@ INFECTIONS = (
 
 MORE_INFECTIONS = (
     "slow-scan", "arp-sweep", "arp-spoof", "dns-flood", "exfiltration", "dns-exfiltration",
-    "https-beacon-even", "p2p-malware",
+    "https-beacon-even", "p2p-malware", "internet-scan", "login-guess", "slow-dos", "message-flood",
 )  # fmt: skip
 """Later ones. Training homes draw those that training.DRAWN names."""
 
-LOOKALIKES = ("firmware-update", "new-app", "guest-phone", "device-setup", "backup")
+LOOKALIKES = (
+    "firmware-update", "new-app", "guest-phone", "device-setup", "backup", "remote-view",
+)  # fmt: skip
 """Benign events that look like attacks; they stand among a scenario's infections. Training homes
 draw those that training.DRAWN names."""
 
@@ -159,11 +161,16 @@ SCENARIOS: dict[str, Callable[..., Scenario]] = {
     "dns-exfiltration": partial(home, "dns-exfiltration", at_share=5 / 7),
     "https-beacon-even": partial(home, "https-beacon-even", at_share=4 / 7),
     "p2p-malware": partial(home, "p2p-malware", at_share=5 / 7),
+    "internet-scan": partial(home, "internet-scan", at_share=3 / 7),
+    "login-guess": partial(home, "login-guess"),
+    "slow-dos": partial(home, "slow-dos"),
+    "message-flood": partial(home, "message-flood"),
     "firmware-update": partial(home, "firmware-update"),
     "new-app": partial(home, "new-app", device="phone"),
     "guest-phone": partial(home, "guest-phone", hours=15.0, at_share=2 / 3),
     "device-setup": partial(home, "device-setup", device="speaker"),
     "backup": partial(home, "backup", device="phone", hours=20.0, at_share=17 / 20),
+    "remote-view": partial(home, "remote-view", at_share=1 / 7),
 }
 """Scenarios by name; each takes home()'s keyword arguments. The later ones bring a length and a
 start that suit them: a scan for a day, a guest or a spoofer in the evening, a backup
@@ -187,10 +194,15 @@ HELP: dict[str, str] = {
     "dns-exfiltration": "carries data out slowly, in names that it looks up",
     "https-beacon-even": "calls a master over TLS, each time with the same number of bytes",
     "p2p-malware": "keeps in touch with many peers by UDP on random high ports",
+    "internet-scan": "strangers from outside try the ports of a device",
+    "login-guess": "guesses passwords at one service, each time alike",
+    "slow-dos": "opens hundreds of connections to one service and holds them",
+    "message-flood": "a few connections with messages as fast as it goes",
     "firmware-update": "benign: a large download from a new host, then a restart",
     "new-app": "benign: a phone calls many new hosts at once",
     "guest-phone": "benign: a phone that nobody knows stays for an evening",
     "device-setup": "benign: a new device with mDNS storms, clocks and many first contacts",
     "backup": "benign: a large upload in the night",
+    "remote-view": "benign: the owner looks at a device from outside",
 }
 """One line for each scenario."""

@@ -16,17 +16,18 @@ from guardian.simulate.scenario import (
     Scenario,
 )
 
-DRAWN: tuple[str, ...] = ()
+DRAWN: tuple[str, ...] = (*MORE_INFECTIONS, *LOOKALIKES)
 """Which of MORE_INFECTIONS and LOOKALIKES the training homes draw besides: the one switch.
 
-It is empty because the shipped bundle learned without them. What it names comes on top, by
-chance of its own: the homes' devices and other infections stay as they are.
+What it names comes on top, by chance of its own: the homes' devices and other infections stay as
+they are.
 """
 
 EPOCH = 1_600_000_000
 """Training homes live in the three years after September 2020; demo and tests later."""
 
-SLOW = ("beacon", "infected", "slow-scan", "dns-exfiltration", "https-beacon-even", "p2p-malware")
+SLOW = ("beacon", "infected", "slow-scan", "dns-exfiltration", "https-beacon-even", "p2p-malware",
+        "internet-scan")  # fmt: skip
 """What needs time to show."""
 
 LENGTHS_H = ((2.0, 6.0, 0.35), (6.0, 16.0, 0.4), (16.0, 30.0, 0.2), (40.0, 72.0, 0.05))
@@ -73,16 +74,16 @@ def _home(rng: Random, number: int, seed: int) -> Scenario:
 
 
 def _more(rng: Random, home: Scenario, number: int) -> Scenario:
-    """Add what DRAWN names: an attack to half the homes that are not quiet, and benign events
-    to half of all.
+    """Add what DRAWN names: one or two attacks to the homes that are not quiet, and a benign event
+    to two in three.
     """
     devices, befalls = home.devices, home.infections
     attacks = [kind for kind in DRAWN if kind in MORE_INFECTIONS]
     events = [kind for kind in DRAWN if kind in LOOKALIKES]
-    if attacks and befalls and rng.random() < 0.5:
-        kind = attacks[number % len(attacks)]
-        befalls = (*befalls, _infection(rng, devices, home.hours, kind))
-    if events and rng.random() < 0.5:
+    if attacks and befalls:
+        wanted = [attacks[number % len(attacks)], rng.choice(attacks)][: rng.randint(1, 2)]
+        befalls += tuple(_infection(rng, devices, home.hours, kind) for kind in wanted)
+    if events and rng.random() < 0.67:
         kind = events[number % len(events)]
         if kind in ("guest-phone", "device-setup"):
             # A kind that is there already: no training home has all eight.

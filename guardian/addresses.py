@@ -125,10 +125,14 @@ class Lan:
     """Which addresses are at home: given prefixes, or the private and link-local ranges."""
 
     def __init__(self, cidrs: Sequence[str] = ()) -> None:
+        self.set_networks(cidrs)
+        self._multicast = Prefixes(MULTICAST)
+
+    def set_networks(self, cidrs: Sequence[str]) -> None:
+        """Let these networks be at home from now on, for all who ask this object."""
         # A user who names the LAN means it, but loopback and link-local are at home anywhere.
         own = (*cidrs, "127.0.0.0/8", "::1/128", "169.254.0.0/16", "fe80::/10")
         self.prefixes = Prefixes(own if cidrs else PRIVATE)
-        self._multicast = Prefixes(MULTICAST)
 
     def local(self, addresses: U64) -> Bool:
         """Return bool[n]: the address is at home (Zeek's local_orig, local_resp)."""

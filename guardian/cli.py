@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -56,11 +56,18 @@ def run(
     lan: tuple[str, ...],
     bundle: Path | None,
 ) -> None:
-    """Watch the network: the daemon."""
+    """Watch the network: the daemon.
+
+    SIGHUP makes it read its settings again; `guardian status` shows how it is.
+    """
+    from guardian.config import file_of
     from guardian.daemon import Daemon
 
-    settings = watching(settings_of(config, lan, bundle), interface, text)
-    raise SystemExit(Daemon(settings).run())
+    def settings() -> Any:
+        return watching(settings_of(config, lan, bundle), interface, text)
+
+    file = file_of(config)
+    raise SystemExit(Daemon(settings(), settings, str(file) if file else "").run())
 
 
 @cli.command()

@@ -1,28 +1,32 @@
-"""`guardian run`: the ring, the pipeline, the store and the hub, until SIGTERM."""
+"""`guardian run`: the ring, the pipeline, the store and the hub, until SIGTERM. SIGHUP reloads."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from guardian import interfaces
+from guardian import interfaces, logs
 from guardian.bundle import Bundle
 from guardian.config import CaptureSettings, Settings
 from guardian.const import NS
 from guardian.discovery import DeviceState, GatewayState
 from guardian.errors import ConfigError
+from guardian.health import Health
+from guardian.homenet import HomeNetworks
 from guardian.live import LiveCapture
 from guardian.notify import Notifier
+from guardian.parts import Parts
 from guardian.pipeline import Pipeline
 from guardian.polling import Polling
 from guardian.publish import Publisher
 from guardian.record import Recorder
+from guardian.reload import Reloader
 from guardian.runtime import load_bundle, open_pipeline
 from guardian.setback import SET_BACK_NS
 from guardian.store import Store, StoreError
@@ -40,23 +44,30 @@ PRUNE_S = 600.0
 class Daemon:
     """The interfaces, one pipeline, one database, one hub."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Raises ConfigError where no interface is named."""
+    def __init__(
+        self, settings: Settings, again: Callable[[], Settings] | None = None, file: str = ""
+    ) -> None:
+        """again reads the settings anew at SIGHUP; file is where they are from, for people.
+
+        Raises ConfigError where no interface is named.
+        """
         if not settings.capture.interface:
             raise ConfigError(
                 "no interface to watch: give -i IFACE or set [capture] interface; this machine "
                 f"has {', '.join(interfaces.names())}"
             )
+        self._reloader = Reloader(settings, again, file)
         self._settings = settings
-        self._stopping = False
+        self._stopping = self._hung_up = False
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT; return the exit status.
 
         Raises GuardianError where it cannot start.
         """
-        logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
         settings = self._settings
+        logs.begin()
+        logs.set_levels(settings.log.level, settings.log.parts)
         bundle = load_bundle(settings)
         with ExitStack() as stack:
             notifier = Notifier()
@@ -74,11 +85,18 @@ class Daemon:
                     incidents_days=settings.store.incidents_days,
                 )
             )
-            publisher = stack.enter_context(Publisher(settings.mqtt, store))
+            publisher = Publisher(settings.mqtt, store)
+            parts = Parts(
+                live, pipeline, store, publisher,
+                Recorder(store, pipeline, publisher), Polling(store, pipeline),
+            )  # fmt: skip
+            stack.callback(lambda: parts.publisher.close(time.time_ns()))
+            health = Health(store.path, settings.metrics)
+            stack.callback(health.close)
             self._listen()
-            self._watch(notifier, live, pipeline, store, publisher)
+            self._watch(notifier, parts, health)
             notifier.send("STOPPING=1")
-        log.info("stopped after %s packets", f"{pipeline.counts.packets:,}")
+        log.info("stopped after %s packets", f"{parts.pipeline.counts.packets:,}")
         return 0
 
     def _pipeline(self, bundle: Bundle) -> Pipeline:
@@ -105,80 +123,108 @@ class Daemon:
             del number, frame
             self._stopping = True
 
+        def hang_up(number: int, frame: FrameType | None) -> None:
+            del number, frame
+            self._hung_up = True
+
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
+        signal.signal(signal.SIGHUP, hang_up)
 
-    def _watch(
-        self,
-        notifier: Notifier,
-        live: LiveCapture,
-        pipeline: Pipeline,
-        store: Store,
-        publisher: Publisher,
-    ) -> None:
+    def _watch(self, notifier: Notifier, parts: Parts, health: Health) -> None:
         """Loop until told to stop, then end every open connection and write all."""
-        recorder = Recorder(store, pipeline, publisher)
-        polling = Polling(store, pipeline)
-        polling.restore(time.time_ns())
+        parts.polling.restore(time.time_ns())
+        bundle = parts.pipeline.bundle
+        home = self._home(parts)
         name = ", ".join(self._settings.capture.interface)
-        log.info(
-            "watching %s with bundle %s %s", name, pipeline.bundle.name, pipeline.bundle.version
-        )
+        log.info("watching %s with bundle %s %s", name, bundle.name, bundle.version)
         notifier.send("READY=1", f"STATUS=watching {name}")
         next_status = next_prune = time.monotonic()
         clock = 0
         while not self._stopping:
-            frames = live.read(TICK_S)
+            frames = parts.live.read(TICK_S)
             if frames is not None:
                 if 0 < frames.now < clock - SET_BACK_NS:
-                    pipeline = self._anew(pipeline, recorder, (clock - frames.now) // NS)
-                    recorder = Recorder(store, pipeline, publisher)
-                    polling = Polling(store, pipeline)
-                    polling.restore(frames.now)
-                step = pipeline.step(frames)
+                    self._anew(parts, (clock - frames.now) // NS)
+                    parts.polling.restore(frames.now)
+                    home = self._home(parts)
+                step = parts.pipeline.step(frames)
                 clock = step.now
                 with kept_going():
-                    recorder.add(step)
+                    parts.recorder.add(step)
+                health.handled(frames)
             with kept_going():
-                publisher.step(time.time_ns())
+                parts.publisher.step(time.time_ns())
             # Fed here alone: a pipeline that hangs is restarted by systemd.
             notifier.send("WATCHDOG=1")
             moment = time.monotonic()
+            if self._hung_up:
+                self._hung_up = False
+                self._reload(notifier, parts)
+                health.soon()
+                next_status = moment
             if moment >= next_status:
                 next_status = moment + STATUS_S
-                with kept_going():
-                    recorder.tell(polling.poll(time.time_ns()), time.time_ns())
-                states = hub_states(pipeline, live.drops)
-                publisher.update(*states)
-                live.tell_drops()
-                live.refresh()
-                notifier.send(f"STATUS={status_line(states[0])}")
+                self._tell(notifier, parts, health, moment)
+                parts.live.refresh()
+                home.refresh(time.time_ns())
             if moment >= next_prune:
                 next_prune = moment + PRUNE_S
                 with kept_going():
-                    store.prune(time.time_ns())
-        for frames in live.rest():
-            with kept_going():
-                recorder.add(pipeline.step(frames))
-        last = pipeline.finish()
-        with kept_going():
-            recorder.add(last)
-            store.commit(last.now)
-        publisher.update(*hub_states(pipeline, live.drops))
-        live.tell_drops()
+                    parts.store.prune(time.time_ns())
+        self._finish(parts)
 
-    def _anew(self, pipeline: Pipeline, recorder: Recorder, seconds: int) -> Pipeline:
-        """End what runs and return a fresh pipeline: the clock was set back by so much."""
+    def _tell(self, notifier: Notifier, parts: Parts, health: Health, moment: float) -> None:
+        """Do what the user said, and tell how things are."""
+        with kept_going():
+            parts.recorder.tell(parts.polling.poll(time.time_ns()), time.time_ns())
+        states = hub_states(parts.pipeline, parts.live.drops)
+        parts.publisher.update(*states)
+        parts.live.tell_drops()
+        health.tell(parts, *states, self._reloader.state(), moment)
+        notifier.send(f"STATUS={status_line(states[0])}")
+
+    def _finish(self, parts: Parts) -> None:
+        """Take what the rings still hold, end every open connection, write all."""
+        for frames in parts.live.rest():
+            with kept_going():
+                parts.recorder.add(parts.pipeline.step(frames))
+        last = parts.pipeline.finish()
+        with kept_going():
+            parts.recorder.add(last)
+            parts.store.commit(last.now)
+        parts.publisher.update(*hub_states(parts.pipeline, parts.live.drops))
+        parts.live.tell_drops()
+
+    def _reload(self, notifier: Notifier, parts: Parts) -> None:
+        """Take up the settings as they are now, as far as that goes while we run."""
+        notifier.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
+        with kept_going():
+            self._reloader.reload(parts)
+        notifier.send("READY=1")
+
+    def _home(self, parts: Parts) -> HomeNetworks:
+        return HomeNetworks(
+            parts.pipeline.privacy.lan,
+            parts.pipeline.devices,
+            self._settings.capture.interface,
+            named=bool(self._settings.home.lan),
+        )
+
+    def _anew(self, parts: Parts, seconds: int) -> None:
+        """End what runs and begin with a fresh pipeline: the clock was set back by so much."""
         log.warning(
             "the clock was set back by %s s: all open connections end here and a new watch begins; "
             "what was told in that time is dated ahead",
             f"{seconds:,}",
         )
         with kept_going():
-            recorder.add(pipeline.finish())
-        fresh = self._pipeline(pipeline.bundle)
-        fresh.counts = pipeline.counts
-        return fresh
+            parts.recorder.add(parts.pipeline.finish())
+        fresh = self._pipeline(parts.pipeline.bundle)
+        fresh.counts = parts.pipeline.counts
+        parts.pipeline = fresh
+        parts.recorder = Recorder(parts.store, fresh, parts.publisher)
+        parts.polling = Polling(parts.store, fresh)
 
 
 def once(settings: CaptureSettings) -> CaptureSettings:

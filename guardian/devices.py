@@ -388,6 +388,10 @@ class DeviceTable:
         """Take the user's name of a device by its key, MAC or address; empty removes it."""
         self._names[addresses.usual(key)] = printable(name)
 
+    def add_gateway_address(self, address: str) -> None:
+        """Note another address of this very machine, as a provider's new prefix gives it."""
+        self._routers.add_own(addresses.pack(address), 0)
+
     def load(self, devices: Iterable[Device]) -> None:
         """Take devices remembered from an earlier run into an empty table; the latest if many.
 

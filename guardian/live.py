@@ -242,6 +242,10 @@ class LiveCapture:
         """Return the same for each interface."""
         return {watch.name: watch.drops for watch in self._watches}
 
+    def up_by_interface(self) -> dict[str, bool]:
+        """Return for each interface whether it can be read now."""
+        return {watch.name: watch.source is not None for watch in self._watches}
+
     def read(self, timeout_s: float) -> Frames | None:
         """Return the next batch, an empty one as a tick, or None while all interfaces are away."""
         up = [number for number, watch in enumerate(self._watches) if watch.up()]

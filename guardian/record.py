@@ -24,7 +24,7 @@ class Recorder:
     def __init__(self, store: Store, pipeline: Pipeline, publisher: Publisher | None = None):
         self._store = store
         self._pipeline = pipeline
-        self._publisher = publisher
+        self.publisher = publisher
         self._devices_known = 0
         self._devices_at = 0
         bundle = pipeline.bundle
@@ -32,7 +32,7 @@ class Recorder:
 
     def add(self, step: Step) -> bool:
         """Take a step; return whether it was committed. Raises StoreError."""
-        messages = self._publisher.announce(step.events) if self._publisher is not None else []
+        messages = self.publisher.announce(step.events) if self.publisher is not None else []
         return self._store.add(
             records=step.records,
             scored=self._scored(step),
@@ -53,7 +53,7 @@ class Recorder:
     def tell(self, events: list[IncidentEvent], now: int) -> None:
         """Take what a wish of the user's changed. Raises StoreError."""
         if events:
-            messages = self._publisher.announce(events) if self._publisher is not None else []
+            messages = self.publisher.announce(events) if self.publisher is not None else []
             self._store.add(
                 records=Conns.empty(),
                 scored=Scored.empty(),

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from guardian import zeeklog
+from guardian import pcapwalk, zeeklog
 from guardian.const import BATCH_FRAMES, MAX_FRAME_BYTES, NS
 from guardian.errors import InputError
 from guardian.feed import GZIP_MAGIC, Feed, head, label, opened
 from guardian.frames import cut_batches, rows_at
 from guardian.pcapng import SECTION_MAGIC, read_pcapng
-from guardian.tables import Array, Frames
+from guardian.tables import Frames
 
 PCAP_MAGICS = {
     b"\xd4\xc3\xb2\xa1": ("<", 1_000),
@@ -111,7 +111,7 @@ def read_pcap(feed: Feed, name: str, batch: int) -> Iterator[Frames]:
     link = struct.unpack_from(order + "I", feed.data.data, 20)[0] & LINK_MASK
     packets, now, used, trouble = 0, 0, 24, ""
     while True:
-        offsets, stop = _walk(feed.data.data[: feed.size], used, order)
+        offsets, stop = pcapwalk.offsets(feed.data, feed.size, used, order)
         fields = rows_at(feed.data, offsets, 16).view(order + "u4")
         caplen = fields[:, 2].astype(np.int64)
         wrong = caplen > MAX_FRAME_BYTES
@@ -151,19 +151,3 @@ def read_pcap(feed: Feed, name: str, batch: int) -> Iterator[Frames]:
         used = 0
     if trouble:
         raise InputError(f"{name}: {trouble}; the packets before it were read")
-
-
-def _walk(data: memoryview, at: int, order: str) -> tuple[Array, int]:
-    """Return the offsets of all whole records from `at` on, and where the rest begins."""
-    caplen_at = struct.Struct(order + "8xI").unpack_from
-    offsets: list[int] = []
-    append = offsets.append
-    try:
-        while True:
-            append(at)
-            at += caplen_at(data, at)[0] + 16
-    except struct.error:
-        offsets.pop()
-    if at > len(data):
-        at = offsets.pop()
-    return np.array(offsets, dtype=np.int64), at

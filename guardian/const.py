@@ -10,7 +10,7 @@ NS = 1_000_000_000
 """Nanoseconds in a second: all times inside the core are int64 nanoseconds since the epoch."""
 
 # --- frames ---------------------------------------------------------------
-BATCH_FRAMES = 16_384
+BATCH_FRAMES = 24_576
 """Frames in a batch of a replay: large enough that numpy's fixed costs vanish, small enough
 that the columns of a batch stay in the cache of a small machine."""
 

@@ -19,8 +19,8 @@ import numpy as np
 from guardian.errors import InputError
 from guardian.tables import U8
 
-BLOCK_BYTES = 4 << 20
-"""Bytes read at once: some ten thousand frames of usual sizes. More no longer fits a cache."""
+BLOCK_BYTES = 8 << 20
+"""Bytes read at once: some twenty thousand frames of usual sizes. More no longer fits a cache."""
 
 PEEK_BYTES = 65_536
 """Bytes that can be looked at before reading: the header lines of any log."""

@@ -36,7 +36,7 @@ from tests.bench_memory import status_mb
 
 SAMPLE_S = 0.001
 STAGES = {
-    "read": ("capture", "feed", "frames", "pcapng", "source"),
+    "read": ("capture", "feed", "frames", "pcapng", "pcapwalk", "source"),
     "decode": (
         "decode", "links", "network", "transport", "datagrams", "checksum", "tunnels", "fragments",
         "fates",

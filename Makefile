@@ -9,7 +9,7 @@ TFLITE := .venv-tflite
 PEER := .venv-peer
 PIP := -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test quick lint bundle evaluate bench bench-engine bench-live bench-train table peer wheel clean base dev tflite tools
+.PHONY: help demo test quick lint bundle evaluate bench bench-engine bench-live bench-train table peer wheel deb matrix clean base dev tflite tools
 
 help:
 	@echo "make demo      simulate a home with one infected device and watch it being found"
@@ -24,6 +24,8 @@ help:
 	@echo "make bench-train  fitting beside plain Keras, for docs/BENCHMARKS.md"
 	@echo "make table     every model on every data set, for docs/models-by-set.md (goes on if killed)"
 	@echo "make wheel     build the wheel"
+	@echo "make deb       build a package for Debian bookworm and trixie (ARCH=arm64: for a Pi)"
+	@echo "make matrix    try wheel and package in fresh Debian roots (root; ten minutes)"
 
 # The base install is what a gateway gets: no tensorflow, no pandas.
 base: $(BASE)/.done
@@ -108,6 +110,13 @@ bench-train: dev
 wheel: base
 	@rm -rf build dist/guardian_home-*.whl
 	$(BASE)/bin/python $(PIP) wheel --no-deps -w dist .
+
+# It carries all wheels it needs, so that installing it asks no index.
+deb: wheel
+	@PYTHON=$(abspath $(BASE))/bin/python sh packaging/deb.sh
+
+matrix: deb
+	@sh tests/matrix.sh
 
 clean:
 	rm -rf $(BASE) $(DEV) $(TFLITE) $(PEER) build dist demo-out *.egg-info

@@ -16,6 +16,7 @@ import click
 from guardian import __version__
 from guardian.configcli import CONFIG_COMMANDS
 from guardian.errors import ConfigError, GuardianError
+from guardian.installcli import INSTALL_COMMANDS
 from guardian.options import settings_of, settings_options, watching
 from guardian.tell import harmless
 from guardian.traincli import TRAIN_COMMANDS
@@ -206,7 +207,7 @@ def dump(what: str, db: Path | None, form: str, config: Path | None) -> None:
     work(what, database(db), form)
 
 
-for command in (*CONFIG_COMMANDS, *TRAIN_COMMANDS, *USER_COMMANDS):
+for command in (*CONFIG_COMMANDS, *INSTALL_COMMANDS, *TRAIN_COMMANDS, *USER_COMMANDS):
     cli.add_command(command)
 
 

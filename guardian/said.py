@@ -144,6 +144,3 @@ class Said(Ledger):
         """Remove a device; incidents and connections stay until their age."""
         with self._errors():
             self._db.execute("DELETE FROM devices WHERE key = ?", (key,))
-        for kept in (self._devices, self._written):
-            kept.pop(key, None)
-        self._known.discard(key)

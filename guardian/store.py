@@ -178,6 +178,13 @@ class Store(Said, Told):
             return True
         return False
 
+    def forget_device(self, key: str) -> None:
+        """Remove a device; incidents and connections stay until their age."""
+        super().forget_device(key)
+        for kept in (self._devices, self._written):
+            kept.pop(key, None)
+        self._known.discard(key)
+
     def _device(self, device: Device) -> None:
         old = self._devices.get(device.key) or self._written.get(device.key)
         self._newcomers |= device.key not in self._known

@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from guardian.const import MAX_PEERS
 from guardian.discovery import DRILL_MAC
 from guardian.incidents import DeviceRef, Example, FeatureEvidence, Incident, Peer
 from guardian.ledger import Ledger
+from guardian.wishes import Allow
 
 
 class Told(Ledger):
@@ -66,6 +68,34 @@ class Told(Ledger):
                 "SELECT count(*) FROM incident_events WHERE change = 'held' AND at >= ?", (since,)
             ).fetchone()
         return int(row[0])
+
+    def effect(self, allow: Allow) -> tuple[int, int, int]:
+        """Return how many incidents there are, how many of them an allowance would have hidden
+        whole, and how many in part. reading.effect tells more of each."""
+        whole = part = total = 0
+        with self._errors():
+            for device, cause, text in self._db.execute(
+                "SELECT device, cause, json_extract(evidence, '$.peers') FROM incidents"
+            ):
+                total += 1
+                peers = json.loads(text or "[]")
+                covered = [
+                    allow.covers(device, (p["ip"], p["host"]), p["port"], cause, 0) for p in peers
+                ] or [not allow.peer and allow.covers(device, (), 0, cause, 0)]
+                # Beyond MAX_PEERS nobody kept whom it was about.
+                known = not allow.peer or len(peers) < MAX_PEERS
+                whole += all(covered) and known
+                part += any(covered) and not (all(covered) and known)
+        return total, whole, part
+
+    def day_so_far(self, since: int) -> list[tuple[str, int, int]]:
+        """Return (device, connections, bytes) of the connections that began since a moment, ns."""
+        with self._errors():
+            return self._db.execute(
+                "SELECT device, sum(count), sum(orig_ip_bytes + resp_ip_bytes) FROM connections "
+                "WHERE ts >= ? AND device <> '' GROUP BY device",
+                (since,),
+            ).fetchall()
 
 
 def incident_of(row: Mapping[str, Any]) -> Incident:

@@ -18,6 +18,7 @@ from guardian.configcli import CONFIG_COMMANDS
 from guardian.errors import ConfigError, GuardianError
 from guardian.installcli import INSTALL_COMMANDS
 from guardian.options import settings_of, settings_options, watching
+from guardian.statuscli import STATUS_COMMANDS
 from guardian.tell import harmless
 from guardian.traincli import TRAIN_COMMANDS
 from guardian.usercli import USER_COMMANDS, database
@@ -207,7 +208,13 @@ def dump(what: str, db: Path | None, form: str, config: Path | None) -> None:
     work(what, database(db), form)
 
 
-for command in (*CONFIG_COMMANDS, *INSTALL_COMMANDS, *TRAIN_COMMANDS, *USER_COMMANDS):
+for command in (
+    *CONFIG_COMMANDS,
+    *INSTALL_COMMANDS,
+    *STATUS_COMMANDS,
+    *TRAIN_COMMANDS,
+    *USER_COMMANDS,
+):
     cli.add_command(command)
 
 

@@ -19,8 +19,8 @@ RUNTIME = Path("/run/guardian")
 """RuntimeDirectory of the shipped unit."""
 
 MEMORY_S = 5.0
-DISK_S = 60.0
-"""Seconds between writings: on a disk a day has 1,440 of some kilobytes."""
+DISK_S = 30.0
+"""Seconds between writings: on a disk a day has 2,880 of some kilobytes."""
 
 MAX_BYTES = 64 << 10
 """Bytes of the file. What the network can grow in it is capped where it is put together."""
@@ -47,7 +47,7 @@ class StatusFile:
         given = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
         self.path = (Path(given) if given else database.parent) / name_of(database)
         self.every_s = MEMORY_S if given else DISK_S
-        self._due = 0.0
+        self._due = time.monotonic() + MEMORY_S
 
     def due(self, moment: float) -> bool:
         """Tell whether it is time to write; moment is monotonic seconds."""
@@ -96,7 +96,7 @@ def read(database: Path) -> dict[str, Any]:
             ) from error
         except (OSError, ValueError) as error:
             raise StatusError(f"cannot read {path} ({error}): restart the daemon") from error
-        if isinstance(status, dict) and status.get("database") == str(database):
+        if isinstance(status, dict) and status.get("database") == str(database.resolve()):
             found.append(status)
     if not found:
         raise StatusError(

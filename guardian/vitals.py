@@ -35,7 +35,7 @@ class Vitals:
 
     def __init__(self, database: Path) -> None:
         self.started = time.time()
-        self._database = str(database)
+        self._database = str(database.resolve())
         self._begin = time.monotonic()
         self._cpu = _cpu_s()
         self._last = (self._begin, self._cpu, 0, 0)

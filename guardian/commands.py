@@ -29,7 +29,9 @@ from guardian.schema import (
     statements,
 )
 
-Kind = Literal["allow", "snooze", "feedback", "name", "undo"]
+Kind = Literal[
+    "allow", "snooze", "feedback", "name", "undo", "forget", "budget", "drill", "install"
+]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 ANSWERS = ("this-was-me", "fine", "bad")
@@ -53,7 +55,8 @@ class Command:
 
     allow: device, peer, cause (each text or null, not all null), until (ns or null).
     snooze: device, until (ns). feedback: incident, answer. name: device, name.
-    undo: command, the id of an allow, a snooze or a feedback.
+    undo: command, the id of an allow, a snooze or a feedback. forget: device.
+    budget: a_week (0: no limit). drill and install take none.
     """
 
     id: str
@@ -83,7 +86,14 @@ _TEXTS: dict[str, tuple[str, ...]] = {
     "feedback": ("incident", "answer"),
     "name": ("device", "name"),
     "undo": ("command",),
+    "forget": ("device",),
+    "budget": (),
+    "drill": (),
+    "install": (),
 }
+
+MAX_BUDGET = 10_000
+"""Alerts a week, as in the settings."""
 
 
 def check(kind: str, args: Any) -> str | None:
@@ -96,6 +106,7 @@ def check(kind: str, args: Any) -> str | None:
     given = [args.get(key) for key in _TEXTS[kind]]
     until = args.get("until")
     timed = type(until) is int and 0 <= until < 1 << 63
+    a_week = args.get("a_week")
     wrong = (
         (any(isinstance(v, str) and len(v) > MAX_TEXT for v in given), "a text is too long"),
         (
@@ -105,6 +116,10 @@ def check(kind: str, args: Any) -> str | None:
         (
             kind in {"allow", "snooze"} and not timed and not (allow and until is None),
             "until is no time in nanoseconds",
+        ),
+        (
+            kind == "budget" and not (type(a_week) is int and 0 <= a_week <= MAX_BUDGET),
+            f"a_week is no number from 0 to {MAX_BUDGET:,}",
         ),
         (allow and not any(given), "allows everything: name a device, a peer or a cause"),
         (

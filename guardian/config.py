@@ -165,6 +165,7 @@ class StoreSettings:
         "go before their time.",
         low=64,
         high=1 << 20,
+        live=True,
     )
 
 
@@ -194,10 +195,73 @@ class MqttSettings:
     password_file: str = key(
         "", "A file that holds the password, instead of the line above.", live=True
     )
-    ca: str = key("", "File of the certificate authority; setting it switches TLS on.", live=True)
+    version: str = key("3.1.1", "Of MQTT.", choices=("3.1.1", "5"), live=True)
+    transport: str = key(
+        "tcp", "How the broker is reached.", choices=("tcp", "websockets"), live=True
+    )
+    path: str = key("/mqtt", "The websocket's path at the broker.", live=True)
+    tls: bool = key(
+        False,
+        "Speak TLS, and trust the authorities that this machine trusts; port 8883 as a rule.",
+        live=True,
+    )
+    ca: str = key(
+        "", "File of the broker's own certificate authority; setting it switches TLS on.", live=True
+    )
+    certificate: str = key(
+        "", "File of a client certificate, where the broker asks for one.", live=True
+    )
+    certificate_key: str = key("", "File of its private key.", live=True)
+    client_id: str = key(
+        "", "The name of this client; empty: guardian- and this installation's own eight digits.",
+        live=True,
+    )  # fmt: skip
+    commands: bool = key(
+        True,
+        "Let the hub say something: snooze, feedback, names, the alert budget, fire drills. Who "
+        "may publish to the broker may then say it. false: it only looks.",
+        live=True,
+    )
     prefix: str = key("guardian", "Topics of Guardian's own begin with this.", live=True)
     discovery_prefix: str = key(
         "homeassistant", "Topics by which Home Assistant finds devices begin with this.", live=True
+    )
+
+
+@dataclass(frozen=True)
+class NotifySettings:
+    """Other receivers of incidents, beside the hub. Empty: nothing leaves that way."""
+
+    webhook: str = key(
+        "",
+        "An http or https address that gets each incident that is told as JSON, by POST. Names and "
+        "addresses of devices leave to it.",
+        live=True,
+        secret=True,
+    )
+    webhook_token_file: str = key(
+        "", "A file with a token, sent as `Authorization: Bearer TOKEN`.", live=True
+    )
+    push: tuple[str, ...] = key(
+        (),
+        "Services for phones, as addresses of Apprise (pip install guardian-home[push]): "
+        '["ntfys://my-topic"]. Explanation and advice leave to them.',
+        live=True,
+        secret=True,
+    )
+    syslog: str = key(
+        "",
+        'Address of a syslog server, "192.168.1.9:514" (UDP) or "tcp://192.168.1.9:514".',
+        live=True,
+    )
+    syslog_form: str = key(
+        "text",
+        '"text": a sentence. "eve": JSON as Suricata writes it, for a SIEM.',
+        choices=("text", "eve"),
+        live=True,
+    )
+    eve: str = key(
+        "", "A file that gets each incident as a line of Suricata's EVE-JSON.", live=True
     )
 
 
@@ -247,6 +311,7 @@ class Settings:
     store: StoreSettings = StoreSettings()
     privacy: PrivacySettings = PrivacySettings()
     mqtt: MqttSettings = MqttSettings()
+    notify: NotifySettings = NotifySettings()
     log: LogSettings = field(default_factory=LogSettings)
     metrics: MetricsSettings = MetricsSettings()
 

@@ -71,6 +71,7 @@ class DeviceTable:
         gateway_addresses: Sequence[str] = (),
         names: Mapping[str, str] | None = None,
         capacity: int = MAX_DEVICES,
+        learn_names: bool = True,
     ) -> None:
         """gateway_* are of this very machine or known to the user; more routers are learned.
 
@@ -78,6 +79,7 @@ class DeviceTable:
         """
         self.evictions = 0
         self._evicted: list[int] = []
+        self._learn_names_too = learn_names
         self._lan = lan
         self._routers = Routers(gateway_macs, gateway_addresses)
         self._names = {addresses.usual(key): printable(name) for key, name in (names or {}).items()}
@@ -222,8 +224,28 @@ class DeviceTable:
         self._brief[index] = None
         return index
 
+    def forget(self, key: str) -> bool:
+        """Remove a device and the user's name of it; false where it is not known.
+
+        If it is still there it comes back as a new one.
+        """
+        index = self._by_key.get(key, -1)
+        if index < 0:
+            return False
+        row = self._rows[index]
+        for name in (row.key, *(addresses.text(*a) for a in row.addresses)):
+            self._names.pop(name, None)
+        self._brief.pop(index, None)
+        self._settled.pop(index, None)
+        self._remove(index)
+        return True
+
     def _evict(self) -> None:
         index, _ = (self._brief or self._settled).popitem(last=False)
+        self._remove(index)
+        self.evictions += 1
+
+    def _remove(self, index: int) -> None:
         row = self._rows.pop(index)
         del self._by_key[row.key]
         if row.mac:
@@ -234,7 +256,6 @@ class DeviceTable:
         self._first[index] = NEVER
         self._free.append(index)
         self._evicted.append(index)
-        self.evictions += 1
 
     def _touch(self, index: int, row: _Row, one: Sighting) -> None:
         row.first_seen = min(row.first_seen, one.first)
@@ -267,7 +288,7 @@ class DeviceTable:
                 continue
             start = int(p.payload_start[k])
             name = dhcp_name(data[start : start + int(p.payload_cap[k])].tobytes())
-            row.name = name or row.name
+            row.name = name or row.name if self._learn_names_too else ""
 
     # --- answers ----------------------------------------------------------
 
@@ -405,7 +426,7 @@ class DeviceTable:
                 continue
             index = self._make(device.key, mac, device.first_seen)
             row = self._rows[index]
-            row.name = safe_name(device.name)
+            row.name = safe_name(device.name) if self._learn_names_too else ""
             for address in [None, *known]:
                 self._touch(
                     index,

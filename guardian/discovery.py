@@ -1,7 +1,7 @@
-"""What Home Assistant is told: topics, discovery and states as pure functions.
+"""What the hub is told: topics and states as pure functions. docs/mqtt.md lists every topic.
 
-Device-based discovery, one retained message per device. docs/mqtt.md lists every topic.
-Names from the network appear in payloads (JSON) only, never in topics.
+entities.py has what Home Assistant makes of them. Names from the network appear in payloads (JSON)
+only, never in topics.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any, Literal
 
-import guardian
 from guardian.incidents import IncidentEvent
 from guardian.outbox import Message, encode
 
@@ -21,8 +21,17 @@ State = Literal["learning", "quiet", "alert"]
 STATES: tuple[State, ...] = ("learning", "quiet", "alert")
 EVENT_TYPES = ("opened", "escalated", "closed")
 
+DRILL_MAC = "02:47:44:4e:00:01"
+"""The device that exists in fire drills alone: locally administered, `GDN` in the middle."""
+
 MAX_LISTED = 5
 """Peers and features in an incident's message: Home Assistant keeps attributes up to 16 KiB."""
+
+MAX_RULES = 20
+"""Rules listed in the gateway's state, for the same reason."""
+
+MAX_SUMMARY = 255
+"""Characters that Home Assistant takes of a release's summary."""
 
 MAX_TEXT = 1_000
 """Characters of an explanation or advice in a message, for the same reason."""
@@ -58,6 +67,35 @@ class Topics:
     def incident(self, key: str) -> str:
         return f"{self.prefix}/device/{slug(key)}/incident"
 
+    def new_device(self, key: str) -> str:
+        return f"{self.prefix}/device/{slug(key)}/new"
+
+    @property
+    def newcomers(self) -> str:
+        return f"{self.prefix}/gateway/new_device"
+
+    @property
+    def models(self) -> str:
+        return f"{self.prefix}/gateway/models"
+
+    @property
+    def answer(self) -> str:
+        """What became of a command."""
+        return f"{self.prefix}/answer"
+
+    def gateway_set(self, what: str) -> str:
+        """Where the hub tells Guardian something."""
+        return f"{self.prefix}/gateway/{what}/set"
+
+    def device_set(self, key: str, what: str) -> str:
+        """Where the hub tells something of a device."""
+        return f"{self.prefix}/device/{slug(key)}/{what}/set"
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """What Guardian subscribes to for commands."""
+        return f"{self.prefix}/gateway/+/set", f"{self.prefix}/device/+/+/set"
+
     def config(self, object_id: str) -> str:
         return f"{self.discovery}/device/{object_id}/config"
 
@@ -76,6 +114,28 @@ class DeviceState:
     """Highest threat of this hour and the one before, 0 to 1."""
     state: State
     ip: str = ""
+    anomaly: float = 0.0
+    """Highest anomaly of this hour and the one before; 1.0 is the line."""
+    connections: int = 0
+    """Opened today (local time), with the bytes of both sides."""
+    bytes: int = 0
+    snoozed_until: float = 0.0
+    """Epoch seconds; 0 where nobody asked for quiet."""
+    user_name: str = ""
+    """The name that the user gave; empty where none."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """The bundle at work, and one that is laid ready."""
+
+    installed: str
+    latest: str
+    """The version laid ready, else the installed one."""
+    title: str = "Guardian models"
+    summary: str = ""
+    """What the ready one is, or why it is not taken; at most 255 characters."""
+    in_progress: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +152,29 @@ class GatewayState:
     """Version of the models."""
     macs: tuple[str, ...] = field(default=())
     """The gateway's own MACs, to merge with what a router integration shows."""
+    packets_rate: float = 0.0
+    """A second, over the last minute."""
+    connections_rate: float = 0.0
+    blind_spots: tuple[str, ...] = ()
+    """Sentences on what Guardian cannot see now."""
+    encrypted_dns: int = 0
+    """Devices that asked an encrypted DNS server within a day."""
+    one_sided: float = 0.0
+    """Percent of the day's TCP connections with data of which only one side was seen."""
+    unread: int = 0
+    """Frames that were not understood, since the start."""
+    budget: int = 0
+    """Incidents told a week; 0 is no limit."""
+    told: int = 0
+    """Incidents told in the last seven days, and those held back."""
+    held: int = 0
+    rules: tuple[str, ...] = ()
+    """What the user said that holds, in words."""
+    last_drill: float = 0.0
+    """Epoch seconds of the last fire drill that was told; 0: never."""
+    drill: str = ""
+    """How the last drill went, or that one runs."""
+    models: Models | None = None
 
 
 def slug(key: str) -> str:
@@ -105,100 +188,21 @@ def slug(key: str) -> str:
     return f"key_{digest}"
 
 
-def device(topics: Topics, d: DeviceState) -> tuple[str, Payload]:
-    """Return (topic, payload) of the discovery message of a device."""
-    object_id = f"guardian_{slug(d.key)}"
-    state = topics.state(d.key)
-    described: Payload = {
-        "ids": [object_id],
-        "name": d.name or d.ip or d.key,
-        "via_device": topics.gateway_id,
-    }
-    if d.mac:
-        described["cns"] = [["mac", d.mac]]
-    return topics.config(object_id), {
-        "dev": described,
-        "o": _origin(),
-        "avty": [_availability(topics)],
-        "cmps": {
-            "threat": _part(
-                object_id, "binary_sensor", "threat", None,
-                device_class="safety", state_topic=state, value_template="{{ value_json.threat }}",
-            ),
-            "score": _part(
-                object_id, "sensor", "score", "Threat score",
-                state_topic=state, value_template="{{ value_json.score }}",
-                state_class="measurement", suggested_display_precision=2, icon="mdi:gauge",
-            ),
-            "incident": _part(
-                object_id, "event", "incident", "Last incident",
-                state_topic=topics.incident(d.key), event_types=list(EVENT_TYPES),
-                icon="mdi:shield-alert",
-            ),
-            "state": _part(
-                object_id, "sensor", "state", "State",
-                state_topic=state, value_template="{{ value_json.state }}",
-                device_class="enum", options=list(STATES), icon="mdi:shield-home",
-            ),
-        },
-    }  # fmt: skip
-
-
-def gateway(topics: Topics, g: GatewayState) -> tuple[str, Payload]:
-    """Return (topic, payload) of the discovery message of Guardian itself."""
-    object_id = topics.gateway_id
-
-    def count(key: str, name: str, icon: str, **more: Any) -> Payload:
-        return _part(
-            object_id, "sensor", key, name,
-            state_topic=topics.gateway, value_template=f"{{{{ value_json.{key} }}}}",
-            availability=[_availability(topics)], icon=icon, **more,
-        )  # fmt: skip
-
-    rising: Payload = {"state_class": "total_increasing", "entity_category": "diagnostic"}
-    # Availability stands in each part and not above them, since `running` must show `off` while
-    # Guardian is away, not `unavailable`.
-    described: Payload = {
-        "ids": [object_id],
-        "name": "Guardian",
-        "mdl": "Guardian of the home network",
-        "sw": guardian.__version__,
-    }
-    if g.macs:
-        described["cns"] = [["mac", mac] for mac in g.macs]
-    return topics.config(object_id), {
-        "dev": described,
-        "o": _origin(),
-        "cmps": {
-            "running": _part(
-                object_id, "binary_sensor", "running", "Running",
-                device_class="connectivity", state_topic=topics.status,
-                payload_on="online", payload_off="offline", entity_category="diagnostic",
-            ),
-            "packets": count(
-                "packets", "Packets", "mdi:package-variant", **rising, enabled_by_default=False
-            ),
-            "connections": count(
-                "connections", "Connections", "mdi:lan-connect", **rising, enabled_by_default=False
-            ),
-            "drops": count("drops", "Dropped packets", "mdi:package-variant-remove", **rising),
-            "devices": count("devices", "Devices", "mdi:devices", state_class="measurement"),
-            "open_incidents": count(
-                "open_incidents", "Open incidents", "mdi:shield-alert", state_class="measurement"
-            ),
-            "bundle": count("bundle", "Models", "mdi:brain", entity_category="diagnostic"),
-        },
-    }  # fmt: skip
-
-
 def device_state(topics: Topics, d: DeviceState) -> tuple[str, Payload]:
     """Return (topic, payload) of a device's retained state."""
     return topics.state(d.key), {
         "threat": "ON" if d.threat else "OFF",
         "state": d.state,
         "score": round(d.score, 2),
+        "anomaly": round(d.anomaly, 2),
+        "connections": d.connections,
+        "bytes": d.bytes,
+        "snooze": "ON" if d.snoozed_until else "OFF",
+        "snoozed_until": moment(d.snoozed_until),
         "name": d.name,
+        "user_name": d.user_name,
         "ip": d.ip,
+        "mac": d.mac,
     }
 
 
@@ -207,11 +211,49 @@ def gateway_state(topics: Topics, g: GatewayState) -> tuple[str, Payload]:
     return topics.gateway, {
         "packets": g.packets,
         "connections": g.connections,
+        "packets_rate": round(g.packets_rate, 1),
+        "connections_rate": round(g.connections_rate, 2),
         "drops": g.drops,
+        "unread": g.unread,
+        "encrypted_dns": g.encrypted_dns,
+        "one_sided": round(g.one_sided, 1),
+        "blind_spots": len(g.blind_spots),
+        "blind": list(g.blind_spots),
         "devices": g.devices,
         "open_incidents": g.open_incidents,
+        "budget": g.budget,
+        "told": g.told,
+        "held": g.held,
+        "rules": len(g.rules),
+        "said": list(g.rules[:MAX_RULES]),
+        "last_drill": moment(g.last_drill),
+        "drill": g.drill,
         "bundle": g.bundle,
     }
+
+
+def models_state(topics: Topics, m: Models) -> tuple[str, Payload]:
+    """Return (topic, payload) of what the update entity shows."""
+    return topics.models, {
+        "installed_version": m.installed,
+        "latest_version": m.latest,
+        "title": m.title,
+        "release_summary": m.summary[:MAX_SUMMARY],
+        "in_progress": m.in_progress,
+    }
+
+
+def newcomer(topics: Topics, key: str, mac: str, ip: str, name: str, seen: float) -> list[Message]:
+    """Return the messages about a device never seen before; `seen` is epoch seconds."""
+    payload = encode({"event_type": "new", "mac": mac, "ip": ip, "name": name, "first_seen": seen})
+    return [Message(t, payload, "event") for t in (topics.newcomers, topics.new_device(key))]
+
+
+def moment(seconds: float) -> str | None:
+    """Return a moment as hubs take it (ISO 8601, UTC); None for 0."""
+    if not seconds:
+        return None
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
 
 
 def incident(topics: Topics, event: IncidentEvent) -> Message | None:
@@ -238,6 +280,8 @@ def incident(topics: Topics, event: IncidentEvent) -> Message | None:
         "features": whole["features"][:MAX_LISTED],
         "peers": whole["peers"][:MAX_LISTED],
     }
+    if i.device.mac == DRILL_MAC:
+        payload["drill"] = True
     key = i.device.mac or f"ip:{i.device.ip}"
     return Message(topics.incident(key), encode(payload), "incident")
 
@@ -248,21 +292,3 @@ def removal(topics: Topics, key: str) -> list[Message]:
         Message(topic, "", "state", retain=True)
         for topic in (topics.config(f"guardian_{slug(key)}"), topics.state(key))
     ]
-
-
-def _origin() -> Payload:
-    return {"name": "Guardian", "sw": guardian.__version__}
-
-
-def _availability(topics: Topics) -> Payload:
-    return {"topic": topics.status}
-
-
-def _part(object_id: str, platform: str, key: str, name: str | None, **more: Any) -> Payload:
-    return {
-        "p": platform,
-        "unique_id": f"{object_id}_{key}",
-        "default_entity_id": f"{platform}.{object_id}_{key}",
-        "name": name,
-        **more,
-    }

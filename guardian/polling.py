@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from guardian.alerts import Allow, Feedback, Snooze, Watch
@@ -11,9 +13,13 @@ from guardian.const import NS
 from guardian.incidents import IncidentEvent
 from guardian.pipeline import Pipeline
 from guardian.rules import Rule
+from guardian.setback import devices_by, incidents_by
 from guardian.store import Store
 
 WEEK_NS = 7 * 86_400 * NS
+
+BUDGET = "budget"
+"""The fact under which the alerts a week stand that the user set while we ran."""
 
 log = logging.getLogger("guardian")
 
@@ -24,19 +30,40 @@ class Polling:
     def __init__(self, store: Store, pipeline: Pipeline) -> None:
         self._store = store
         self._pipeline = pipeline
+        self.actions: dict[str, Callable[[dict[str, Any], int], None]] = {}
+        """What others do for a kind of command (forget, drill, install): (arguments, now ns).
+        They raise KeyError with a sentence where they refuse."""
 
     def restore(self, now: int) -> None:
         """Take up again what an earlier run knew: names, devices, open incidents, rules."""
         devices = self._pipeline.devices
-        devices.load(self._store.devices())
+        devices.load(devices_by(now, self._store.devices()))
         for key, name in self._store.names().items():
             devices.set_name(key, name)
         incidents = self._pipeline.incidents
+        budget = self._store.fact(BUDGET)
+        if budget.isdecimal():
+            incidents.settings = replace(incidents.settings, a_week=int(budget))
         incidents.restore(
-            self._store.open_incidents(), self._store.untold(), self._store.told(now - WEEK_NS)
+            incidents_by(now, self._store.open_incidents()),
+            self._store.untold(),
+            [min(at, now) for at in self._store.told(now - WEEK_NS)],
         )
         self._store.note_limit(incidents.settings.a_week)
         self._reload(now)
+
+    def set_budget(self, a_week: int, now: int) -> None:
+        """Let so many alerts be told a week from now on, also after a restart."""
+        incidents = self._pipeline.incidents
+        self._store.set_fact(BUDGET, str(a_week))
+        incidents.settings = replace(incidents.settings, a_week=a_week)
+        self._store.note_limit(a_week)
+        self.count_told(now)
+
+    def count_told(self, now: int) -> None:
+        """Count anew what the week's alerts were spent on, as the database has it."""
+        self._pipeline.incidents.restore([], None, self._store.told(now - WEEK_NS))
+        self._reload(now)  # what was held back may be told now
 
     def _reload(self, now: int) -> None:
         """Let hold what the database says, after a start and after each change of it."""
@@ -54,14 +81,17 @@ class Polling:
         for command in self._store.poll_commands(now):
             result = "ok"
             try:
-                events += self._do(command, now)
+                if command.kind in self.actions:
+                    self.actions[command.kind](command.args, now)
+                else:
+                    events += self._do(command, now)
             except KeyError as error:
                 result = f"refused: {error.args[0] if error.args else 'unknown'}"
                 log.warning("a command of %r was %s", command.author, result)
             self._store.mark_done(command.id, now, result)
             if result == "ok" and command.kind in {"undo", "feedback", "allow", "snooze"}:
                 self._reload(now)
-        return events
+        return self._pipeline.privacy.events(events)
 
     def _do(self, command: Command, now: int) -> list[IncidentEvent]:
         args: dict[str, Any] = command.args
@@ -69,6 +99,11 @@ class Polling:
             self._store.name_device(args["device"], args["name"])
             self._pipeline.devices.set_name(args["device"], args["name"])
             return []
+        if command.kind == "budget":
+            self.set_budget(args["a_week"], now)
+            return []
+        if command.kind not in {"allow", "snooze", "feedback", "undo"}:
+            raise KeyError(f"this Guardian cannot {command.kind} here")
         if command.kind == "undo":
             if not self._store.undo(args["command"]):
                 raise KeyError(f"nothing to undo by the name of {args['command']}")

@@ -2,7 +2,8 @@
 
 The daemon calls `step` at each tick; it never waits for the network, which has a thread of
 paho's. That thread only puts what happened into a queue. A lost connection is replaced by a new
-client, so that the outbox alone decides what is sent again, and in which order.
+client, so that the outbox alone decides what is sent again, and in which order. What the hub says
+waits in `asked` until the daemon takes it.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from guardian import discovery
+from guardian import discovery, entities
 from guardian.config import MqttSettings, mqtt_password
-from guardian.discovery import DeviceState, GatewayState, Topics
+from guardian.discovery import DeviceState, GatewayState, Models, Topics
 from guardian.errors import ConfigError, GuardianError
 from guardian.incidents import IncidentEvent
 from guardian.outbox import Message, encode
@@ -38,7 +39,8 @@ CONNECT_S = 5.0
 """Seconds that a connection attempt may take."""
 
 GIVE_UP_S = 60.0
-"""Seconds after which an attempt that says nothing is given up."""
+"""Seconds after which an attempt that says nothing is given up, and a connection on which messages
+are not acknowledged."""
 
 BACKOFF_S = (2.0, 60.0)
 """Seconds between attempts, doubled from the first to the second. The first is above the second
@@ -53,6 +55,9 @@ STATE_S = 30.0
 
 WINDOW = 100
 """Messages of the outbox that wait for the broker's acknowledgement at a time."""
+
+MAX_ASKED = 50
+"""Messages of the hub that wait for the daemon, which takes them each tick; more are dropped."""
 
 MAX_HUB_DEVICES = 256
 """Devices shown on the hub; a home has tens. Invented MACs must not flood it. Those with an open
@@ -77,6 +82,7 @@ class Publisher:
         backoff_s: tuple[float, float] = BACKOFF_S,
         birth_s: tuple[float, float] = BIRTH_S,
         state_s: float = STATE_S,
+        give_up_s: float = GIVE_UP_S,
     ) -> None:
         """Raises ConfigError where the settings cannot be right; connects in `step`."""
         self.topics = topics_of(settings, store.installation)
@@ -85,6 +91,7 @@ class Publisher:
         self._backoff_s = backoff_s
         self._birth_s = birth_s
         self._state_s = state_s
+        self._give_up_s = give_up_s
         self._client: mqtt.Client | None = None
         self._happened: SimpleQueue[tuple[mqtt.Client, str, Any]] = SimpleQueue()
         self.connected = False
@@ -94,11 +101,13 @@ class Publisher:
         self._said = ""
         self._birth_at: float | None = None
         self._in_flight: dict[int, int] = {}
+        self._acknowledged_at = 0.0
         self._last_seq = 0
         self._wanted: dict[str, tuple[str, str]] = {}
         self._told: dict[str, tuple[str, str, float]] = {}
         self._shown: set[str] = set()
         self._ending: list[mqtt.Client] = []
+        self._asked: list[tuple[str, bytes]] = []
         self.hidden = 0
         """Devices that are not shown, since there are too many."""
         if self.enabled:
@@ -121,7 +130,26 @@ class Publisher:
         """Return the messages, for Store.add, that take devices off the hub."""
         if not self.enabled:
             return []
+        keys = list(keys)
+        self._shown -= set(keys)
         return [message for key in keys for message in discovery.removal(self.topics, key)]
+
+    def newcomer(self, d: DeviceState, seen: float) -> list[Message]:
+        """Return the messages, for Store.add, about a device never seen before (epoch seconds)."""
+        if not self.enabled:
+            return []
+        return discovery.newcomer(self.topics, d.key, d.mac, d.ip, d.name, seen)
+
+    def take_asked(self) -> list[tuple[str, bytes]]:
+        """Return what the hub said since the last call: (topic, payload), unchecked."""
+        asked, self._asked = self._asked, []
+        return asked
+
+    def answer(self, payload: dict[str, Any]) -> None:
+        """Tell the hub what became of a command, if it is there to hear it."""
+        if self.connected and self._client is not None:
+            message = Message(self.topics.answer, encode(payload), "event")
+            self._publish(message, message.payload)
 
     def update(self, gateway: GatewayState, devices: Sequence[DeviceState]) -> None:
         """Set what the hub shall show; `step` sends what changed."""
@@ -130,7 +158,9 @@ class Publisher:
         shown = self._choose(devices)
         self._wanted = {
             message.topic: (message.payload, urgency)
-            for message, urgency in _states(self.topics, gateway, shown)
+            for message, urgency in _states(
+                self.topics, gateway, shown, commands=self._settings.commands
+            )
         }
 
     def _choose(self, devices: Sequence[DeviceState]) -> list[DeviceState]:
@@ -161,10 +191,13 @@ class Publisher:
         self._take(now)
         moment = time.monotonic()
         if self._client is None or not self.connected:
-            if self._client is not None and moment - self._since > GIVE_UP_S:
+            if self._client is not None and moment - self._since > self._give_up_s:
                 self._lost("it does not answer")
             if self._client is None and moment >= self._retry_at:
                 self._connect(moment)
+            return
+        if self._in_flight and moment - self._acknowledged_at > self._give_up_s:
+            self._lost("it takes messages and acknowledges none")
             return
         if self._birth_at is not None and moment >= self._birth_at:
             self._birth_at = None
@@ -175,16 +208,19 @@ class Publisher:
     def _connect(self, moment: float) -> None:
         self._since = moment
         self._join()
-        client = self._client = _make_client(self._settings, f"guardian-{self._store.installation}")
+        client = self._client = _make_client(self._settings, self._client_id())
         client.will_set(self.topics.status, "offline", qos=1, retain=True)
         happened = self._happened
         client.on_connect = lambda c, _u, _f, reason, _p: happened.put((c, "connected", reason))
         client.on_connect_fail = lambda c, _u: happened.put((c, "failed", sys.exc_info()[1]))
         client.on_disconnect = lambda c, _u, _f, reason, _p: happened.put((c, "gone", reason))
-        client.on_publish = lambda c, _u, mid, _r, _p: happened.put((c, "acknowledged", mid))
-        client.on_message = lambda c, _u, message: happened.put((c, "message", message.payload))
+        client.on_publish = lambda c, _u, mid, r, _p: happened.put((c, "acknowledged", (mid, r)))
+        client.on_message = lambda c, _u, message: happened.put((c, "message", message))
         client.connect_async(self._settings.host, self._settings.port, KEEPALIVE_S)
         client.loop_start()
+
+    def _client_id(self) -> str:
+        return self._settings.client_id or f"guardian-{self._store.installation}"
 
     def _take(self, now: int) -> None:
         acknowledged = []
@@ -202,13 +238,29 @@ class Publisher:
             elif what == "gone":
                 self._lost(f"the connection ended ({value})")
             elif what == "acknowledged":
-                seq = self._in_flight.pop(value, None)
+                mid, reason = value
+                if reason.is_failure:  # a full queue, say: it is not taken
+                    self._lost(f"it does not take messages ({reason})")
+                    continue
+                seq = self._in_flight.pop(mid, None)
+                self._acknowledged_at = time.monotonic()
                 if seq is not None:
                     acknowledged.append(seq)
-            elif what == "message" and value == b"online" and self._birth_at is None:
-                self._birth_at = time.monotonic() + random.uniform(*self._birth_s)
+            elif what == "message":
+                self._heard(value)
         if acknowledged:
             self._store.outbox.sent(acknowledged, now)
+
+    def _heard(self, message: mqtt.MQTTMessage) -> None:
+        """Take a message: the hub's birth, or a command for take_asked."""
+        if message.topic == self.topics.birth:
+            if message.payload == b"online" and self._birth_at is None:
+                self._birth_at = time.monotonic() + random.uniform(*self._birth_s)
+        elif message.retain:
+            # It was said at some time to whoever would come: nobody presses a button so.
+            log.warning("a retained command on %r is not obeyed: remove it", message.topic[:200])
+        elif len(self._asked) < MAX_ASKED:
+            self._asked.append((message.topic, bytes(message.payload)))
 
     def _on_connected(self, client: mqtt.Client, reason: Any) -> None:
         if reason.is_failure:
@@ -219,7 +271,8 @@ class Publisher:
         self._said, self._delay = "", self._backoff_s[0]
         self.connected = True
         client.publish(self.topics.status, "online", qos=1, retain=True)
-        client.subscribe(self.topics.birth, qos=1)
+        wanted = [self.topics.birth, *(self.topics.commands if self._settings.commands else ())]
+        client.subscribe([(topic, 1) for topic in wanted])
 
     def _lost(self, why: str) -> None:
         """Give up this client; say so once, and try again later."""
@@ -256,10 +309,14 @@ class Publisher:
         waiting = self._store.outbox.pending(self._last_seq, room) if room > 0 else []
         if not waiting:
             return
+        if not self._in_flight:
+            self._acknowledged_at = time.monotonic()
         self._store.outbox.tried([w.seq for w in waiting if w.message.kind != "state"])
         for w in waiting:
             self._in_flight[self._publish(w.message, w.payload(now))] = w.seq
             self._last_seq = w.seq
+            # A device that was taken off and is back since: what it shows goes out again.
+            self._told.pop(w.message.topic, None)
 
     def _publish(self, message: Message, payload: str) -> int:
         assert self._client is not None
@@ -356,7 +413,11 @@ def check_broker(settings: MqttSettings) -> None:
 
 
 def _states(
-    topics: Topics, gateway: GatewayState, devices: Sequence[DeviceState]
+    topics: Topics,
+    gateway: GatewayState,
+    devices: Sequence[DeviceState],
+    *,
+    commands: bool = True,
 ) -> list[tuple[Message, str]]:
     """Return (message, what makes it urgent) of all retained messages, the gateway's first."""
     out: list[tuple[Message, str]] = []
@@ -365,21 +426,29 @@ def _states(
         topic, payload = made
         out.append((Message(topic, text := encode(payload), "state", retain=True), urgency or text))
 
-    add(discovery.gateway(topics, gateway), "")
+    g = gateway
+    add(entities.gateway(topics, g, commands=commands), "")
     add(
-        discovery.gateway_state(topics, gateway),
-        f"{gateway.open_incidents} {gateway.devices} {gateway.bundle}",
+        discovery.gateway_state(topics, g),
+        f"{g.open_incidents} {g.devices} {g.bundle} {g.budget} {g.told} {g.drill} {g.rules}",
     )
+    add(discovery.models_state(topics, g.models or Models(g.bundle, g.bundle)), "")
     for d in devices:
-        add(discovery.device(topics, d), "")
-        add(discovery.device_state(topics, d), f"{d.threat} {d.state}")
+        add(entities.device(topics, d, commands=commands), "")
+        add(discovery.device_state(topics, d), f"{d.threat} {d.state} {d.snoozed_until} {d.name}")
     return out
 
 
 def _make_client(settings: MqttSettings, client_id: str) -> mqtt.Client:
     listen_nowhere()
     client = mqtt.Client(
-        CallbackAPIVersion.VERSION2, client_id=client_id, reconnect_on_failure=False
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        reconnect_on_failure=False,
+        protocol=MQTTProtocolVersion.MQTTv5
+        if settings.version == "5"
+        else MQTTProtocolVersion.MQTTv311,
+        transport="websockets" if settings.transport == "websockets" else "tcp",
     )
     client.connect_timeout = CONNECT_S
     try:
@@ -388,17 +457,41 @@ def _make_client(settings: MqttSettings, client_id: str) -> mqtt.Client:
         raise ConfigError(
             f"mqtt.host = {settings.host!r} is no host name: write a name or an address"
         ) from error
+    if settings.transport == "websockets":
+        if not settings.path.startswith("/"):
+            raise ConfigError(f"mqtt.path = {settings.path!r} must begin with /, like /mqtt")
+        client.ws_set_options(path=settings.path)
     if settings.username:
         client.username_pw_set(settings.username, mqtt_password(settings))
-    if settings.ca:
+    _secure(client, settings)
+    return client
+
+
+def _secure(client: mqtt.Client, settings: MqttSettings) -> None:
+    """Switch TLS on where the settings ask for it. Raises ConfigError."""
+    if settings.certificate_key and not settings.certificate:
+        raise ConfigError("mqtt.certificate_key has no certificate: set mqtt.certificate, too")
+    if not (settings.ca or settings.tls or settings.certificate):
+        return
+    try:
+        context = ssl.create_default_context(cafile=settings.ca or None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"mqtt.ca = {settings.ca!r} cannot be used ({_why(error)}): give the file of the "
+            "broker's certificate authority in PEM"
+        ) from error
+    if settings.certificate:
         try:
-            client.tls_set(ca_certs=settings.ca)
+            # A key with a password would be asked for on a terminal that is not there.
+            context.load_cert_chain(
+                settings.certificate, settings.certificate_key or None, password=""
+            )
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(
-                f"mqtt.ca = {settings.ca!r} cannot be used ({_why(error)}): give the file of the "
-                "broker's certificate authority in PEM"
+                f"mqtt.certificate = {settings.certificate!r} cannot be used ({_why(error)}): give "
+                "it and its key (mqtt.certificate_key, without a password) in PEM"
             ) from error
-    return client
+    client.tls_set_context(context)
 
 
 def _where(settings: MqttSettings) -> str:

@@ -17,9 +17,7 @@ from guardian.const import NS
 from guardian.errors import GuardianError
 from guardian.shell import common, database, ends, find, leave, moment, print_json, seconds
 from guardian.tell import harmless, pad, paragraph, table, when
-from guardian.wishes import Allow
-
-CAUSES = ("scan", "c2", "flood", "brute-force", "download", "other", "unusual")
+from guardian.wishes import CAUSES, Allow
 
 SHOWN = 10
 """Incidents that a preview lists; it counts all."""

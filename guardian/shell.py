@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -14,24 +13,19 @@ import click
 
 from guardian import commands, reading
 from guardian.const import NS
+from guardian.spans import MAX_SPAN_S, SPANS, span_s
 from guardian.tell import harmless, paragraph
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-SPAN = re.compile(r"(\d{1,6})\s*(min|[mhdw])", re.IGNORECASE)
-SECONDS = {"m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
-MAX_SPAN_S = 10 * 365 * 86_400
-"""Longer than ten years is a slip of the finger."""
 
 
 def seconds(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
     """Return the seconds of a span like 30m, 2h, 7d or 1w."""
     if value is None:
         return None
-    found = SPAN.fullmatch(value.strip())
-    span = int(found[1]) * SECONDS[found[2].lower()] if found else 0
-    if not 0 < span <= MAX_SPAN_S:
-        raise click.BadParameter(f"{value!r} is no time span: write it like 30m, 2h, 7d or 1w")
+    span = span_s(value)
+    if not span:
+        raise click.BadParameter(f"{value!r} is no time span: {SPANS}")
     return span
 
 

@@ -12,6 +12,9 @@ from guardian.const import NS
 
 Answer = Literal["this-was-me", "fine", "bad"]
 
+CAUSES = ("scan", "c2", "flood", "brute-force", "download", "other", "unusual")
+"""What an incident may be about: the classes of the models, and what only the autoencoder sees."""
+
 _DAY = 86_400 * NS
 HOLDS: dict[str, int] = {"fine": 30 * _DAY, "this-was-me": _DAY, "bad": 30 * _DAY}
 """How long an answer changes what is told of its device and cause, ns."""

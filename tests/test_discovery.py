@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardian import discovery
+from guardian import discovery, entities
 from guardian.discovery import DeviceState, GatewayState, Topics
 from guardian.incidents import IncidentEvent
 from guardian.outbox import encode
@@ -23,18 +23,36 @@ TOPICS = Topics("0a1b2c3d")
 DEVICE = DeviceState(MAC, MAC, "Hall camera", False, 0.25, "quiet", "192.168.1.20")
 GATEWAY = GatewayState(100, 10, 0, 3, 1, "0.1", ("02:00:00:00:00:fe",))
 
-# What Home Assistant 2025.10 takes (components/mqtt/schemas.py and the platforms' files), the
-# part of it that Guardian uses. It refuses keys of the root and of `dev` that it does not know.
+# What Home Assistant 2026.2 takes (components/mqtt/schemas.py and the platforms' files), the part of
+# it that Guardian uses; `make test-hub` asks the real one. It refuses keys of the root and of `dev`
+# that it does not know, and forgets those of a component.
 ROOT = {"dev", "o", "cmps", "avty", "qos", "state_topic"}
 DEV = {"ids", "cns", "name", "mf", "mdl", "sw", "via_device"}
 COMMON = {
-    "p", "unique_id", "default_entity_id", "name", "state_topic", "value_template", "icon",
-    "availability", "entity_category", "enabled_by_default", "device_class",
+    "p", "unique_id", "default_entity_id", "name", "icon", "availability", "entity_category",
+    "enabled_by_default", "json_attributes_topic", "json_attributes_template", "device_class",
 }  # fmt: skip
+SHOWN = COMMON | {"state_topic", "value_template"}
 PLATFORMS = {
-    "binary_sensor": COMMON | {"payload_on", "payload_off"},
-    "sensor": COMMON | {"state_class", "options", "suggested_display_precision"},
-    "event": (COMMON | {"event_types"}) - {"value_template"},
+    "binary_sensor": SHOWN | {"payload_on", "payload_off"},
+    "sensor": SHOWN
+    | {"state_class", "options", "suggested_display_precision", "unit_of_measurement"},
+    "event": (SHOWN | {"event_types"}) - {"value_template"},
+    "switch": SHOWN | {"command_topic"},
+    "button": COMMON | {"command_topic", "payload_press"},
+    "text": SHOWN | {"command_topic", "min", "max"},
+    "number": SHOWN | {"command_topic", "min", "max", "step", "mode"},
+    "update": (SHOWN | {"command_topic", "payload_install"}) - {"value_template"},
+}
+NEEDED = {
+    "binary_sensor": {"state_topic"},
+    "sensor": {"state_topic"},
+    "event": {"state_topic", "event_types"},
+    "switch": {"state_topic", "command_topic"},
+    "button": {"command_topic"},
+    "text": {"command_topic"},
+    "number": {"command_topic"},
+    "update": {"state_topic"},
 }
 
 
@@ -62,25 +80,31 @@ def check(topic: str, payload: dict[str, Any]) -> None:
     for key, part in payload["cmps"].items():
         assert re.fullmatch(r"[a-z_]+", key)
         platform = part["p"]
-        assert set(part) <= PLATFORMS[platform], key
+        assert NEEDED[platform] <= set(part) <= PLATFORMS[platform], key
         ids.add(part["unique_id"])
         assert re.fullmatch(rf"{platform}\.[a-z0-9_]+", part["default_entity_id"])
-        check_topic(part["state_topic"])
+        for name in ("state_topic", "command_topic", "json_attributes_topic"):
+            if name in part:
+                check_topic(part[name])
         available = part.get("availability", payload.get("avty"))
         assert key == "running" or available == [{"topic": "guardian/status"}]
-        if platform == "event":
-            assert part["event_types"]
         if part.get("device_class") == "enum":
             assert part["options"]
             assert "state_class" not in part
-        assert part.get("entity_category", "diagnostic") == "diagnostic"
+        # What only tells is diagnostic; what changes something is config. HA refuses others.
+        told = platform in {"binary_sensor", "sensor"}
+        assert part.get("entity_category", "diagnostic") in (
+            {"diagnostic"} if told else {"diagnostic", "config"}
+        )
         assert part.get("state_class", "measurement") in {"measurement", "total_increasing"}
+        if "min" in part:
+            assert 0 <= part["min"] <= part["max"]
     assert len(ids) == len(payload["cmps"])
     json.loads(encode(payload))
 
 
 def test_a_device() -> None:
-    topic, payload = discovery.device(TOPICS, DEVICE)
+    topic, payload = entities.device(TOPICS, DEVICE)
     check(topic, payload)
     assert topic == "homeassistant/device/guardian_020000000001/config"
     assert payload["dev"] == {
@@ -90,7 +114,9 @@ def test_a_device() -> None:
         "cns": [["mac", MAC]],
     }
     parts = payload["cmps"]
-    assert set(parts) == {"threat", "score", "incident", "state"}
+    shows = {"threat", "score", "anomaly", "incident", "new", "state", "connections", "bytes"}
+    assert set(parts) == shows | {"snooze", "fine", "bad", "name", "forget"}
+    assert set(entities.device(TOPICS, DEVICE, commands=False)[1]["cmps"]) == shows
     assert (parts["threat"]["p"], parts["threat"]["device_class"]) == ("binary_sensor", "safety")
     assert parts["threat"]["name"] is None
     assert parts["incident"]["event_types"] == ["opened", "escalated", "closed"]
@@ -98,7 +124,7 @@ def test_a_device() -> None:
 
 
 def test_the_gateway() -> None:
-    topic, payload = discovery.gateway(TOPICS, GATEWAY)
+    topic, payload = entities.gateway(TOPICS, GATEWAY)
     check(topic, payload)
     assert payload["dev"]["ids"] == ["guardian_0a1b2c3d"]  # what via_device of devices names
     assert payload["dev"]["cns"] == [["mac", "02:00:00:00:00:fe"]]
@@ -108,19 +134,26 @@ def test_the_gateway() -> None:
     assert "avty" not in payload
     assert "availability" not in running
     state = discovery.gateway_state(TOPICS, GATEWAY)[1]
-    for key in set(payload["cmps"]) - {"running"}:
-        assert payload["cmps"][key]["value_template"] == f"{{{{ value_json.{key} }}}}"
-        assert key in state
+    for key, part in payload["cmps"].items():
+        if "value_template" in part:
+            assert part["value_template"] == f"{{{{ value_json.{key} }}}}"
+            assert key in state
+    takes = {"drill", "undo", "budget"}
+    assert takes < set(payload["cmps"])
+    looks = entities.gateway(TOPICS, GATEWAY, commands=False)[1]["cmps"]
+    assert set(payload["cmps"]) - takes == set(looks)
+    assert "command_topic" not in looks["models"]
 
 
 def test_states_have_what_the_templates_ask_for() -> None:
     topic, state = discovery.device_state(TOPICS, replace(DEVICE, threat=True, score=1.2345))
     assert state == {
-        "threat": "ON", "state": "quiet", "score": 1.23, "name": "Hall camera",
-        "ip": "192.168.1.20",
+        "threat": "ON", "state": "quiet", "score": 1.23, "anomaly": 0.0, "connections": 0,
+        "bytes": 0, "snooze": "OFF", "snoozed_until": None, "name": "Hall camera",
+        "user_name": "", "ip": "192.168.1.20", "mac": MAC,
     }  # fmt: skip
-    parts = discovery.device(TOPICS, DEVICE)[1]["cmps"]
-    for key in ("threat", "score", "state"):
+    parts = entities.device(TOPICS, DEVICE)[1]["cmps"]
+    for key in ("threat", "score", "anomaly", "state", "connections", "bytes", "snooze", "name"):
         assert parts[key]["state_topic"] == topic
         assert parts[key]["value_template"] == f"{{{{ value_json.{key} }}}}"
 
@@ -130,7 +163,7 @@ def test_an_incident(change: Any) -> None:
     message = discovery.incident(TOPICS, IncidentEvent(change, incident()))
     assert message is not None
     assert (message.kind, message.qos, message.retain) == ("incident", 1, False)
-    assert message.topic == discovery.device(TOPICS, DEVICE)[1]["cmps"]["incident"]["state_topic"]
+    assert message.topic == entities.device(TOPICS, DEVICE)[1]["cmps"]["incident"]["state_topic"]
     payload = json.loads(message.payload)
     assert payload["event_type"] == change
     assert payload["explanation"] == "camera called 214 addresses on port 23"
@@ -171,7 +204,7 @@ def test_slugs(key: str, expected: str) -> None:
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_hostile_keys_make_harmless_topics(key: str, other: str) -> None:
     d = replace(DEVICE, key=key, mac="", name=other)
-    topic, payload = discovery.device(TOPICS, d)
+    topic, payload = entities.device(TOPICS, d)
     check(topic, payload | {"dev": payload["dev"] | {"name": "x"}})
     check_topic(discovery.device_state(TOPICS, d)[0])
     if key.lower() != other.lower():
@@ -189,8 +222,8 @@ def test_hostile_names_stay_in_json_strings(name: str) -> None:
     for message in messages:
         check_topic(message.topic)
         message.payload.encode("ascii")
-    assert json.loads(messages[3].payload)["dev"]["name"] in {name, "?"}
-    for part in json.loads(messages[3].payload)["cmps"].values():
+    assert json.loads(messages[4].payload)["dev"]["name"] in {name, "?"}
+    for part in json.loads(messages[4].payload)["cmps"].values():
         assert name not in json.dumps(part, ensure_ascii=False)
 
 
@@ -200,11 +233,12 @@ def test_all_that_a_hub_gets() -> None:
         "guardian/status",
         "homeassistant/device/guardian_0a1b2c3d/config",
         "guardian/gateway/state",
+        "guardian/gateway/models",
         "homeassistant/device/guardian_020000000001/config",
         "guardian/device/020000000001/state",
         "guardian/device/020000000001/incident",
     ]
-    assert [m.retain for m in messages] == [True] * 5 + [False]
+    assert [m.retain for m in messages] == [True] * 6 + [False]
 
 
 def test_the_document_names_every_topic_and_key() -> None:
@@ -223,7 +257,7 @@ def test_the_document_names_every_topic_and_key() -> None:
 def test_removal_names_the_same_topics() -> None:
     removed = discovery.removal(TOPICS, MAC)
     assert {m.topic for m in removed} == {
-        discovery.device(TOPICS, DEVICE)[0],
+        entities.device(TOPICS, DEVICE)[0],
         discovery.device_state(TOPICS, DEVICE)[0],
     }
     assert all(m.payload == "" and m.retain for m in removed)

@@ -1,0 +1,307 @@
+"""The daemon's side of the hub: what it shows, what it asks for, what becomes of it.
+
+The publisher carries messages and knows nothing of what they mean; here they become commands in
+the database, the same that the command line leaves, so that one undoes what the other did.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from typing import Any, Protocol
+
+from guardian.blind import BlindSpots
+from guardian.commands import Command
+from guardian.connrows import Scored
+from guardian.const import NS
+from guardian.devices import Device
+from guardian.discovery import DRILL_MAC, DeviceState, GatewayState, Models
+from guardian.firedrill import FireDrill
+from guardian.hubcommands import Asked, Limit, Refused, read
+from guardian.hubwords import effect_said, rule_said
+from guardian.incidents import IncidentEvent
+from guardian.outbox import Message
+from guardian.pipeline import Pipeline, Step
+from guardian.polling import WEEK_NS, Polling
+from guardian.publish import Publisher
+from guardian.rules import Rule
+from guardian.store import Store
+from guardian.tables import Conns
+from guardian.today import Rates, Today
+from guardian.wishes import Allow
+
+log = logging.getLogger("guardian.hub")
+
+AUTHOR = "hub"
+"""Who said it, in the commands table."""
+
+WAIT_NS = 10 * NS
+"""A new device is told of so long after its first frame: DHCP has named it by then, and the hub
+listens to its topic."""
+
+LEARN_NS = 86_400 * NS
+"""Nobody is told of devices that show themselves within a day of the first one: all are new."""
+
+MAX_NEW = 20
+"""New devices told of in an hour: invented MACs must not ring the phone all night."""
+
+RULES_S = 60.0
+"""Seconds between looks at what the user said; sooner after each command."""
+
+
+class HubParts(Protocol):
+    """What the hub works with; one of them may be another at the next step."""
+
+    pipeline: Pipeline
+    store: Store
+    publisher: Publisher
+    polling: Polling
+
+
+class Hub:
+    """What one daemon shows and hears; works without a broker, too, and is then silent."""
+
+    def __init__(self, parts: HubParts, *, utc_offset_s: int = 0) -> None:
+        self._parts = parts
+        self.drill = FireDrill(parts)
+        self.today = Today(utc_offset_s)
+        self.blind = BlindSpots()
+        self.models: Models | None = None
+        """What the update entity shows; the installed bundle alone where None."""
+        self._rates = Rates()
+        self._limit = Limit()
+        self._known: set[str] = set()
+        self._young: dict[str, int] = {}
+        """Devices first seen a moment ago and not yet told of, with that moment, ns."""
+        self._told_new: list[int] = []
+        self._home_since = 0
+        self._rules: list[Rule] = []
+        self._rules_at = -RULES_S
+        self._week = (0, 0)
+        self._last_said: list[str] = []
+        """Ids of what the hub said that can be taken back, the newest at the end."""
+
+    def begin(self, now: int) -> None:
+        """Take up what an earlier run knew; call after each polling.restore."""
+        parts = self._parts
+        known = parts.pipeline.devices.devices()
+        self._known = {d.key for d in known}
+        self._home_since = min((d.first_seen for d in known), default=0)
+        self.today.restore(parts.store.day_so_far(self.today.begin(now)), now)
+        self.drill.begin()
+        parts.polling.actions["forget"] = lambda args, _now: self.forget(args["device"])
+
+    # --- the stream -----------------------------------------------------------
+
+    def saw(self, step: Step) -> None:
+        """Count what a step brought."""
+        self.today.add(step, self._parts.pipeline.devices)
+        self.blind.add(step, self._parts.pipeline.devices)
+        self.drill.heard(step.events, step.now)
+
+    def states(self, drops: int, now: int) -> tuple[GatewayState, list[DeviceState]]:
+        """Return what the hub shall show now."""
+        moment = time.monotonic()
+        if moment - self._rules_at >= RULES_S:
+            self._look(now, moment)
+        counts, incidents = self._parts.pipeline.counts, self._parts.pipeline.incidents
+        self.blind.count(counts, drops, now)
+        blind = self.blind.seen(now)
+        packets, connections = self._rates.add(moment, counts.packets, counts.connections)
+        known = self._parts.pipeline.devices.devices()
+        names = {d.key: self._parts.pipeline.devices.ref(d.index).name for d in known}
+        bundle = self._parts.pipeline.bundle.version
+        gateway = GatewayState(
+            packets=counts.packets,
+            connections=counts.connections,
+            drops=drops,
+            devices=sum(not d.gateway and d.mac != DRILL_MAC for d in known),
+            open_incidents=len(incidents.open()),
+            bundle=bundle,
+            macs=tuple(d.mac for d in known if d.gateway and d.mac),
+            packets_rate=packets,
+            connections_rate=connections,
+            blind_spots=blind.spots,
+            encrypted_dns=blind.encrypted_dns,
+            one_sided=blind.one_sided,
+            unread=counts.malformed + sum(counts.not_understood.values()),
+            budget=incidents.settings.a_week,
+            told=self._week[0],
+            held=self._week[1],
+            rules=tuple(rule_said(rule, names.get(rule.device, "")) for rule in self._rules),
+            last_drill=self.drill.last / NS,
+            drill=self.drill.said,
+            models=self.models or Models(bundle, bundle),
+        )
+        threatened = incidents.threatened()
+        snoozed = {r.device: (r.until or 0) for r in self._rules if r.kind == "snooze"}
+        return gateway, [self._device(d, threatened, snoozed, now) for d in known if not d.gateway]
+
+    def _device(
+        self, device: Device, threatened: set[str], snoozed: dict[str, int], now: int
+    ) -> DeviceState:
+        devices, incidents = self._parts.pipeline.devices, self._parts.pipeline.incidents
+        ref = devices.ref(device.index)
+        threat = (ref.mac or ref.ip) in threatened
+        learning = incidents.learning(device.index)
+        connections, size, anomaly = self.today.of(device.key, now)
+        until = snoozed.get(device.key, 0)
+        return DeviceState(
+            key=device.key,
+            mac=device.mac,
+            name=ref.name,
+            threat=threat,
+            score=incidents.score(device.index),
+            state="alert" if threat else "learning" if learning else "quiet",
+            ip=ref.ip,
+            anomaly=anomaly,
+            connections=connections,
+            bytes=size,
+            snoozed_until=until / NS if until > now else 0.0,
+            user_name=devices.user_name(device.index),
+        )
+
+    def _look(self, now: int, moment: float) -> None:
+        """Read what holds and how much of the week's alerts is spent."""
+        self._rules, self._rules_at = self._parts.store.rules(now), moment
+        since = now - WEEK_NS
+        self._week = (len(self._parts.store.told(since)), self._parts.store.held_back(since))
+
+    # --- what happens by itself ---------------------------------------------
+
+    def step(self, now: int) -> list[IncidentEvent]:
+        """Do what is due: new devices, devices that are gone, a drill's end, the hub's commands.
+
+        Return what changed of incidents. Raises StoreError.
+        """
+        events = self.drill.step(now)
+        for key in self.drill.forgotten:
+            self._gone([key], now)
+        self.drill.forgotten.clear()
+        self._newcomers(now)
+        return [*events, *self._obey(now)]
+
+    def _newcomers(self, now: int) -> None:
+        """Tell of devices never seen before, and take off those that the table gave up."""
+        devices = self._parts.pipeline.devices
+        here = {d.key: d for d in devices.devices()}
+        if gone := self._known - here.keys():
+            self._known -= gone
+            self._gone(sorted(gone), now)
+        for key in here.keys() - self._known:
+            self._known.add(key)
+            first = here[key].first_seen
+            self._home_since = self._home_since or first
+            if first - self._home_since >= LEARN_NS and not here[key].gateway:
+                self._young[key] = first
+        self._told_new = [at for at in self._told_new if now - at < 3_600 * NS]
+        for key in [k for k, first in self._young.items() if now - first >= WAIT_NS]:
+            first = self._young.pop(key)
+            device = here.get(key)
+            if device is None or device.mac == DRILL_MAC or len(self._told_new) >= MAX_NEW:
+                continue
+            self._told_new.append(now)
+            shown = self._device(device, set(), {}, now)
+            log.info("a new device: %s", key)
+            self._send(self._parts.publisher.newcomer(shown, first / NS), now)
+
+    def _gone(self, keys: list[str], now: int) -> None:
+        for key in keys:
+            self.today.forget(key)
+            self._young.pop(key, None)
+            self._known.discard(key)
+        self._send(self._parts.publisher.forget(keys), now)
+
+    def _send(self, messages: list[Message], now: int) -> None:
+        """Put messages into the outbox."""
+        if messages:
+            self._parts.store.add(
+                records=Conns.empty(), scored=Scored.empty(), messages=messages, now=now
+            )
+
+    def forget(self, key: str) -> None:
+        """Forget a device: in memory, in the database, on the hub. Raises KeyError for none."""
+        found = self._parts.pipeline.devices.find(key)
+        if not found:
+            raise KeyError(f"no device {key}")
+        self._parts.pipeline.devices.forget(found)
+        self._parts.store.forget_device(found)
+        # The next step sees that it is gone.
+
+    # --- what the hub says ------------------------------------------------------
+
+    def _obey(self, now: int) -> list[IncidentEvent]:
+        """Take what the hub said; answer each message on guardian/answer."""
+        events: list[IncidentEvent] = []
+        for topic, payload in self._parts.publisher.take_asked():
+            asked = topic.removeprefix(self._parts.publisher.topics.prefix + "/").removesuffix(
+                "/set"
+            )
+            if not self._limit.take(time.monotonic()):
+                if self._limit.refused in (1, 100, 10_000):
+                    log.warning("the hub says too much: %d not taken", self._limit.refused)
+                self._answer(asked, False, "too many commands: wait a moment")
+                continue
+            keys = [d.key for d in self._parts.pipeline.devices.devices()]
+            try:
+                wish = read(self._parts.publisher.topics, topic, payload, keys, now)
+                if wish.preview:
+                    self._answer(asked, True, self._preview(wish))
+                    continue
+                command = self._command(wish, now)
+            except Refused as refused:
+                log.warning("a command of the hub on %r was refused: %s", topic[:200], refused)
+                self._answer(asked, False, str(refused))
+                continue
+            if command is None:
+                self._answer(asked, True, "nothing to take back")
+                continue
+            events += self._do(asked, command, now)
+        return events
+
+    def _command(self, wish: Asked, now: int) -> Command | None:
+        """Return the command of a wish; None where there is nothing to take back."""
+        args = dict(wish.args)
+        if wish.kind == "feedback" and wish.last:
+            args["incident"] = self._parts.store.last_incident(wish.device, now - WEEK_NS)
+            if not args["incident"]:
+                raise Refused("the device had no incident within a week")
+        if wish.kind == "undo" and wish.last:
+            if not self._last_said:
+                return None
+            args["command"] = self._last_said[-1]
+        if wish.kind == "undo" and wish.device:
+            rules = self._parts.store.rules(now)
+            mine = [r for r in rules if r.kind == "snooze" and r.device == wish.device]
+            if not mine:
+                return None
+            args["command"] = mine[0].id
+        return Command(secrets.token_hex(8), now, AUTHOR, wish.kind, args)
+
+    def _do(self, asked: str, command: Command, now: int) -> list[IncidentEvent]:
+        self._parts.store.leave(command)
+        events = self._parts.polling.poll(now)
+        result = self._parts.store.result(command.id)
+        if result != "ok":
+            self._answer(asked, False, result.removeprefix("refused: "))
+            return events
+        self._rules_at = -RULES_S  # what holds has changed
+        undo = command.id if command.kind in ("allow", "snooze", "feedback") else None
+        if undo:
+            self._last_said = [*self._last_said, undo][-20:]
+        if command.kind == "undo":
+            self._last_said = [i for i in self._last_said if i != command.args["command"]]
+        self._answer(asked, True, "done", undo)
+        return events
+
+    def _preview(self, wish: Asked) -> str:
+        """Return what an allowance would have changed, in words."""
+        args: dict[str, Any] = wish.args
+        allow = Allow(
+            device=args["device"] or "", peer=args["peer"] or "", cause=args["cause"] or ""
+        )
+        return effect_said(*self._parts.store.effect(allow))
+
+    def _answer(self, asked: str, ok: bool, said: str, undo: str | None = None) -> None:
+        self._parts.publisher.answer({"asked": asked, "ok": ok, "said": said, "undo": undo})

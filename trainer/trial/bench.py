@@ -1,0 +1,157 @@
+"""A stream through the gateway's own stages, scored by a bundle and by its rivals at once.
+
+What Pipeline does with slices is done here with a parsed stream, so that a capture is parsed once,
+grafts can be judged, and each sequence is handed to all scorers. A test holds it to Pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from guardian.addresses import Lan
+from guardian.alerts import AlertSettings, IncidentTable, Ruler
+from guardian.bundle import Bundle
+from guardian.const import ROWS_PER_CHUNK
+from guardian.devices import DeviceTable
+from guardian.features import FeatureExtractor
+from guardian.scoring import Scorer
+from guardian.sequences import SequenceTable
+from guardian.tables import F64, I32, I64, Array, Scores, Sequences
+from trainer.streams import Stream
+
+BySequence = Callable[[Sequences], F64]
+"""Sequences -> a score of each, float64[m]; higher is worse."""
+BySlice = Callable[[Stream], F64]
+"""A stream -> a score of each slice, float64[n]; -inf where it has none."""
+
+GATEWAY, MODELS = "gateway", "models alone"
+"""Whose incidents: with the plain counters, as shipped, and without."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An incident as it was opened. `at` is int64 nanoseconds of packet time."""
+
+    device: str
+    at: int
+    cause: str
+    speaker: str
+    score: float
+    uids: tuple[str, ...] = ()
+    """Some of the connections that it rests on."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """What became of a stream. Columns have one row a record that touches a home device."""
+
+    label: Array
+    """int8[r]: class, -1 where nobody said."""
+    uid: Array
+    device: I32
+    """int32[r]: the home device on the side that counts (the originator's first)."""
+    ts: I64
+    told: I64
+    """int64[r]: when its first slice was due."""
+    scores: Mapping[str, F64]
+    """By scorer, the highest of the record's slices."""
+    opened: Mapping[str, tuple[Opened, ...]]
+    """By GATEWAY and MODELS."""
+    lives: Mapping[str, tuple[int, int]]
+    """First and last moment of each device that was judged, ns, by its key."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A bundle ready to judge, and its rivals."""
+
+    bundle: Bundle
+    scorer: Scorer
+    ruler: Ruler
+    sequence_rivals: Mapping[str, BySequence] = field(default_factory=dict)
+    slice_rivals: Mapping[str, BySlice] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        bundle: Bundle,
+        sequence_rivals: Mapping[str, BySequence] | None = None,
+        slice_rivals: Mapping[str, BySlice] | None = None,
+    ) -> Bench:
+        """Build the interpreters. Raises BundleError where the bundle does not run here."""
+        scorer = Scorer(bundle)
+        ruler = Ruler.of(bundle, scorer.score)
+        return cls(bundle, scorer, ruler, sequence_rivals or {}, slice_rivals or {})
+
+    def play(self, stream: Stream, devices: DeviceTable) -> Played:
+        """Judge a stream whose slices come in the order they were told."""
+        lan = Lan(stream.lan)
+        extractor = FeatureExtractor(lan, utc_offset_s=stream.utc_offset_s)
+        table = SequenceTable(self.bundle.window, len(self.bundle.features))
+        incidents = {
+            name: IncidentTable(self.ruler, devices, lan, AlertSettings(counters=counters))
+            for name, counters in ((GATEWAY, True), (MODELS, False))
+        }
+        opened: dict[str, list[Opened]] = {name: [] for name in incidents}
+        _, first, record = np.unique(stream.slices.uid, return_index=True, return_inverse=True)
+        record = record.reshape(-1)
+        best: dict[str, F64] = {}
+        touched = np.zeros(len(first), dtype=np.bool_)
+        for k in range(0, len(stream), ROWS_PER_CHUNK):
+            part = stream.take(slice(k, k + ROWS_PER_CHUNK))
+            rows = extractor.step(part.slices, part.orig_device, part.resp_device)
+            sequences = table.step(rows)
+            scores = self.scorer.score(sequences)
+            at = record[sequences.row + k]
+            touched[at] = True
+            for name, values in self._all(sequences, scores).items():
+                column = best.setdefault(name, np.full(len(first), -np.inf))
+                np.maximum.at(column, at, values)
+            now = int(part.slices.told[-1])
+            for name, incident_table in incidents.items():
+                for event in incident_table.step(part.slices, rows, scores, now):
+                    if event.change in ("opened", "held"):
+                        one = event.incident
+                        key = one.device.mac or f"ip:{one.device.ip}"
+                        uids = tuple(c.uid for c in one.connections)
+                        opened[name].append(
+                            Opened(key, one.opened, one.cause, one.speaker, one.score, uids)
+                        )
+        for name, by_slice in self.slice_rivals.items():
+            column = best.setdefault(name, np.full(len(first), -np.inf))
+            np.maximum.at(column, record, by_slice(stream))
+        side = np.where(stream.orig_device >= 0, stream.orig_device, stream.resp_device)[first]
+        keep = touched & (side >= 0)
+        return Played(
+            stream.label[first][keep],
+            stream.slices.uid[first][keep],
+            side[keep],
+            stream.slices.ts[first][keep],
+            stream.slices.told[first][keep],
+            {name: values[keep] for name, values in best.items()},
+            {name: tuple(events) for name, events in opened.items()},
+            _lives(stream, devices),
+        )
+
+    def _all(self, sequences: Sequences, scores: Scores) -> dict[str, F64]:
+        out = {
+            "threat": scores.threat.astype(np.float64),
+            "anomaly": scores.anomaly.astype(np.float64),
+        }
+        return out | {name: rival(sequences) for name, rival in self.sequence_rivals.items()}
+
+
+def _lives(stream: Stream, devices: DeviceTable) -> dict[str, tuple[int, int]]:
+    """Return when each device was first and last judged."""
+    out: dict[str, tuple[int, int]] = {}
+    for side in (stream.orig_device, stream.resp_device):
+        for device in np.unique(side[side >= 0]).tolist():
+            rows = side == device
+            first, last = int(stream.slices.ts[rows].min()), int(stream.slices.told[rows].max())
+            key = devices.key(device)
+            known = out.get(key, (first, last))
+            out[key] = (min(first, known[0]), max(last, known[1]))
+    return out

@@ -1,0 +1,168 @@
+"""From judged cases to the report: plain dicts and lists, as the JSON has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from trainer.trial import figures
+from trainer.trial.bench import GATEWAY, MODELS
+from trainer.trial.figures import Case, Found, Pool
+from trainer.trial.subjects import CLASSES, SETUP, Subject
+
+Judged = tuple[Subject, list[Case]]
+
+
+def attack_row(subject: Subject, cases: Sequence[Case], homes: Sequence[Case]) -> dict[str, Any]:
+    """Return what became of an attack as it was recorded."""
+    row: dict[str, Any] = {
+        "capture": subject.name,
+        "family": next((c.family for c in cases if c.family), ""),
+        "note": subject.note,
+    }
+    for whose in (GATEWAY, MODELS):
+        row[whose] = devices([f for c in cases for f in figures.found(c, whose)])
+        row[whose]["false"] = sum(len(figures.false(c, whose)) for c in cases)
+    row["scorers"] = by_scorer(cases, homes)
+    row["records"] = sum(int((c.played.label > 0).sum()) for c in cases)
+    return row
+
+
+def devices(told: Sequence[Found]) -> dict[str, Any]:
+    """Return how many infected devices were found, and how soon."""
+    hits = [f for f in told if f.seconds is not None]
+    return {
+        "infected": len(told),
+        "found": len(hits),
+        "seconds": _median(f.seconds for f in hits),
+        "packets": _median(f.packets for f in hits if f.packets is not None),
+        "slowest_seconds": max((f.seconds for f in hits if f.seconds is not None), default=None),
+        "causes": sorted({f.cause for f in hits}),
+        "speakers": sorted({f.speaker for f in hits}),
+        "by_class": {
+            kind: {"infected": len(own), "found": sum(f.seconds is not None for f in own)}
+            for kind in CLASSES
+            if (own := [f for f in told if f.kind == kind])
+        },
+    }
+
+
+def by_scorer(cases: Sequence[Case], homes: Sequence[Case]) -> dict[str, Any]:
+    """Return the figures by record of every scorer; lines rest on homes of other networks."""
+    out: dict[str, Any] = {}
+    marked = [c for c in cases if (c.played.label > 0).any()]
+    for case in marked:
+        pool = Pool.of(homes, case.groups)
+        for name in case.played.scores:
+            one = figures.recall(case, name, pool)
+            if one is None:
+                continue
+            row = out.setdefault(name, {"records": 0, "auc": [], "ap": [], "1%": 0, "0.1%": 0})
+            row["records"] += one.records
+            row["auc"].append(one.auc)
+            row["ap"].append(one.precision)
+            row["1%"] += one.found[0.01]
+            row["0.1%"] += one.found[0.001]
+    for row in out.values():
+        row["auc"], row["ap"] = float(np.mean(row["auc"])), float(np.mean(row["ap"]))
+    return out
+
+
+def home_row(subject: Subject, cases: Sequence[Case]) -> dict[str, Any]:
+    """Return what a benign home raised."""
+    row: dict[str, Any] = {
+        "capture": subject.name,
+        "kind": subject.kind,
+        "records": sum(int((c.played.label == 0).sum()) for c in cases),
+        "captures": len(cases),
+        "by_class": _days(cases),
+    }
+    row["days"] = sum(part["days"] for part in row["by_class"].values())
+    for whose in (GATEWAY, MODELS):
+        told = [len(figures.false(c, whose)) for c in cases]
+        row[whose] = {"false": sum(told), "captures_with_one": sum(n > 0 for n in told)}
+        row[whose]["causes"] = sorted(
+            {f"{o.cause} ({o.speaker})" for c in cases for o in figures.false(c, whose)}
+        )
+    return row
+
+
+def _days(cases: Sequence[Case]) -> dict[str, dict[str, Any]]:
+    """Return by class of device its days and the false incidents on it."""
+    out: dict[str, dict[str, Any]] = {}
+    for case in cases:
+        for kind, days in figures.device_days(case).items():
+            part = out.setdefault(kind, {"days": 0.0, "devices": 0, GATEWAY: 0, MODELS: 0})
+            part["days"] += days
+        for device in case.played.lives:
+            out[case.class_of(device)]["devices"] += 1
+        for whose in (GATEWAY, MODELS):
+            for one in figures.false(case, whose):
+                kind = case.class_of(one.device)
+                part = out.setdefault(kind, {"days": 0.0, "devices": 0, GATEWAY: 0, MODELS: 0})
+                part[whose] += 1
+    return out
+
+
+def false_rates(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return by class of device, set-ups apart, the false incidents a device-day with the upper
+    bound of CONFIDENCE."""
+    out: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        for kind, part in row["by_class"].items():
+            for name in ("set-ups" if row["kind"] == SETUP else kind, "all"):
+                if name == "all" and row["kind"] == SETUP:
+                    continue
+                sums = out.setdefault(name, {"days": 0.0, "devices": 0, GATEWAY: 0, MODELS: 0})
+                for key in sums:
+                    sums[key] += part[key]
+    for sums in out.values():
+        for whose in (GATEWAY, MODELS):
+            many, days = sums[whose], sums["days"]
+            sums[f"{whose} a day"] = many / days if days else None
+            sums[f"{whose} a day, at most"] = figures.poisson_bound(many) / days if days else None
+    return out
+
+
+def macro(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return the mean over captures of each scorer's figures by record."""
+    names = dict.fromkeys(name for row in rows for name in row["scorers"])
+    out = {}
+    for name in names:
+        parts = [row["scorers"][name] for row in rows if name in row["scorers"]]
+        out[name] = {
+            "captures": len(parts),
+            "auc": float(np.mean([p["auc"] for p in parts])),
+            "ap": float(np.mean([p["ap"] for p in parts])),
+            "1%": float(np.mean([p["1%"] / p["records"] for p in parts])),
+            "0.1%": float(np.mean([p["0.1%"] / p["records"] for p in parts])),
+            "devices over 0.1%": sum(p["0.1%"] > 0 for p in parts),
+        }
+    return out
+
+
+def families(rows: Sequence[dict[str, Any]], scorer: str = "threat") -> dict[str, dict[str, Any]]:
+    """Return, by family of attack, devices found and the mean figures of one scorer."""
+    out: dict[str, dict[str, Any]] = {}
+    for family in sorted({row["family"] or "not labelled" for row in rows}):
+        own = [row for row in rows if (row["family"] or "not labelled") == family]
+        marked = [row for row in own if scorer in row["scorers"]]
+        out[family] = {
+            "captures": len(own),
+            "infected": sum(row[GATEWAY]["infected"] for row in own),
+            "found": sum(row[GATEWAY]["found"] for row in own),
+            **(macro(marked).get(scorer, {}) if marked else {}),
+        }
+    return out
+
+
+def total(rows: Sequence[dict[str, Any]], whose: str) -> dict[str, int]:
+    """Return sums over captures."""
+    return {key: sum(row[whose][key] for row in rows) for key in ("infected", "found", "false")}
+
+
+def _median(values: Iterable[float | int | None]) -> float | None:
+    known = [float(v) for v in values if v is not None]
+    return float(np.median(known)) if known else None

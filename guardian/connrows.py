@@ -121,7 +121,7 @@ class ConnRows:
             of.pop(uid, None)
             self._end(uid)
         devices = [
-            best.device if best else _home(records, i, known) for i, best in enumerate(bests)
+            best.device if best else home_of(records, i, known) for i, best in enumerate(bests)
         ]
         protos, states = records.proto.tolist(), records.conn_state.tolist()
         keep: list[int] = []
@@ -217,7 +217,7 @@ def _rows(records: Conns, bests: Sequence[Best | None], devices: Sequence[str]) 
     return out
 
 
-def _home(records: Conns, i: int, known: Collection[str]) -> str:
+def home_of(records: Conns, i: int, known: Collection[str]) -> str:
     """Return the key of a home device of a record that nobody scored, empty when unknown."""
     for local, mac, address in (
         (records.local_orig, records.orig_mac, records.orig),

@@ -83,6 +83,9 @@ class Daemon:
                     commit_s=settings.store.commit_s,
                     connections_days=settings.store.connections_days,
                     incidents_days=settings.store.incidents_days,
+                    max_mib=settings.store.max_mib,
+                    privacy=pipeline.privacy,
+                    rescue=True,
                 )
             )
             publisher = Publisher(settings.mqtt, store)
@@ -171,7 +174,8 @@ class Daemon:
             if moment >= next_prune:
                 next_prune = moment + PRUNE_S
                 with kept_going():
-                    parts.store.prune(time.time_ns())
+                    if parts.store.prune(time.time_ns()):
+                        next_prune = moment + STATUS_S  # there is more
         self._finish(parts)
 
     def _tell(self, notifier: Notifier, parts: Parts, health: Health, moment: float) -> None:

@@ -14,11 +14,12 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from guardian.const import NS
+from guardian.transact import sentences, transaction
 
 Kind = Literal["incident", "event", "state"]
 
@@ -104,11 +105,18 @@ def on_disk(db: sqlite3.Connection, durable: bool) -> Iterator[None]:
 
 
 class Outbox:
-    """The outbox table. `put` runs inside the store's transaction, the others commit at once."""
+    """The outbox table. `put` runs inside the store's transaction, the others commit at once.
+
+    Those raise StoreError where the file cannot be read or written.
+    """
 
     def __init__(self, db: sqlite3.Connection, limit: int = MAX_WAITING) -> None:
         self._db = db
         self._limit = limit
+        self._path = db.execute("PRAGMA database_list").fetchone()[2]
+
+    def _errors(self) -> AbstractContextManager[None]:
+        return sentences(self._path)
 
     def put(self, messages: Iterable[tuple[int, Message]]) -> int:
         """Append (created ns, message) in order; return how many older ones went for it."""
@@ -142,11 +150,12 @@ class Outbox:
 
     def pending(self, after: int, limit: int) -> list[Waiting]:
         """Return up to `limit` waiting messages with seq above `after`, oldest first."""
-        rows = self._db.execute(
-            "SELECT seq, created, tries, topic, payload, kind, qos, retain FROM outbox "
-            "WHERE sent IS NULL AND seq > ? ORDER BY seq LIMIT ?",
-            (after, limit),
-        )
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT seq, created, tries, topic, payload, kind, qos, retain FROM outbox "
+                "WHERE sent IS NULL AND seq > ? ORDER BY seq LIMIT ?",
+                (after, limit),
+            ).fetchall()
         return [
             Waiting(seq, created, tries, Message(topic, payload, kind, qos, bool(retain)))
             for seq, created, tries, topic, payload, kind, qos, retain in rows
@@ -158,17 +167,14 @@ class Outbox:
         Were it noted afterwards, or not yet on the disk, a crash or a power cut between would
         repeat a message without saying so.
         """
-        with on_disk(self._db, bool(seqs)):
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._errors(), on_disk(self._db, bool(seqs)), transaction(self._db):
             self._db.executemany(
                 "UPDATE outbox SET tries = tries + 1 WHERE seq = ?", ((seq,) for seq in seqs)
             )
-            self._db.execute("COMMIT")
 
     def sent(self, seqs: Sequence[int], now: int) -> None:
         """Note that the broker took these: incidents stay for a while, others go."""
-        self._db.execute("BEGIN IMMEDIATE")
-        for seq in seqs:
-            self._db.execute("DELETE FROM outbox WHERE seq = ? AND kind <> 'incident'", (seq,))
-            self._db.execute("UPDATE outbox SET sent = ? WHERE seq = ?", (now, seq))
-        self._db.execute("COMMIT")
+        with self._errors(), transaction(self._db):
+            for seq in seqs:
+                self._db.execute("DELETE FROM outbox WHERE seq = ? AND kind <> 'incident'", (seq,))
+                self._db.execute("UPDATE outbox SET sent = ? WHERE seq = ?", (now, seq))

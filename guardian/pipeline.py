@@ -14,11 +14,14 @@ from guardian.conns import ConnTable, Told
 from guardian.const import ROWS_PER_CHUNK
 from guardian.decode import Decoder
 from guardian.devices import DeviceTable
+from guardian.errors import BundleError
 from guardian.features import FeatureExtractor
-from guardian.incidents import IncidentEvent
+from guardian.incidents import Incident, IncidentEvent
+from guardian.privacy import Privacy
 from guardian.scoring import Scorer
 from guardian.sequences import SequenceTable
-from guardian.tables import Conns, Decoded, FeatureRows, Frames, Scores
+from guardian.shedding import Shedder
+from guardian.tables import Conns, Decoded, FeatureRows, Frames, Scores, Sequences
 from guardian.verdicts import Verdicts, VerdictTable
 
 
@@ -32,6 +35,10 @@ class Counts:
     sequences: int = 0
     malformed: int = 0
     bad_checksums: int = 0
+    shed: int = 0
+    """Slices of flooding devices that no model read, since many alike were read."""
+    evicted: int = 0
+    """Connections that were ended early since the table was full."""
     not_understood: dict[str, int] = field(default_factory=dict)
 
 
@@ -43,6 +50,8 @@ class Step:
     verdicts: Verdicts
     """One row per record, same order."""
     slices: Conns
+    """All that was seen, for what looks at it in memory; keep and tell the records instead, which
+    are reduced to what the privacy level allows."""
     rows: FeatureRows
     """Rows of all slices of the step; without features, which would be large (x is empty)."""
     scores: Scores
@@ -66,8 +75,11 @@ class Pipeline:
         utc_offset_s: int = 0,
         seed: int = 0,
         live: bool = False,
+        privacy: Privacy | None = None,
     ) -> None:
         self.bundle = bundle
+        self.privacy = privacy or Privacy(lan=lan)
+        """What leaves here is reduced by this already."""
         self.devices = devices
         self.conns = ConnTable(lan, seed=seed, cut_is_gap=not live)
         self.counts = Counts()
@@ -75,6 +87,12 @@ class Pipeline:
         self._features = FeatureExtractor(lan, utc_offset_s=utc_offset_s)
         self._sequences = SequenceTable(bundle.window, len(bundle.features))
         self._scorer = Scorer(bundle)
+        # A replay has time: it judges everything.
+        self._shedder = Shedder() if live else None
+        self._lan = lan
+        self._spare: Scorer | None = None
+        self.fallen = ""
+        """Why the bundle swapped in last no longer judges; empty where it does."""
         self._verdicts = VerdictTable(
             bundle.anomaly_threshold, bundle.threat_threshold, devices.key
         )
@@ -95,7 +113,10 @@ class Pipeline:
         decoded = self._decoder.decode(frames)
         self._count(len(frames), decoded)
         self.devices.step(decoded)
-        return self._told(self.conns.step(decoded), decoded.now)
+        evicted = self.conns.evicted
+        told = self.conns.step(decoded)
+        self.counts.evicted += self.conns.evicted - evicted
+        return self._told(told, decoded.now)
 
     def step_records(self, records: Conns) -> Step:
         """Take finished records, as a Zeek log has them; their slices are cut from them."""
@@ -104,16 +125,61 @@ class Pipeline:
         now = int(pieces.told.max()) if len(pieces) else 0
         return self._told(Told(records, pieces), now)
 
+    def swap(self, scorer: Scorer) -> None:
+        """Let another bundle judge from the next batch on: the scorer is ready to run.
+
+        Connections, devices and features go on; sequences, too, where they are of as many steps.
+        The incidents begin anew and must be told what was open and what the user said, as after a
+        restart. Where the new models fail later, the ones before judge again, see `fallen`.
+        """
+        before, self._spare = self._scorer, None
+        if scorer.bundle.window == before.bundle.window:
+            self._spare = before
+        else:
+            self._sequences = SequenceTable(scorer.bundle.window, len(scorer.bundle.features))
+        self._use(scorer)
+
+    def _use(self, scorer: Scorer) -> None:
+        self._scorer, self.bundle = scorer, scorer.bundle
+        self._verdicts.set_lines(self.bundle.anomaly_threshold, self.bundle.threat_threshold)
+        self.incidents = IncidentTable(
+            Ruler.of(self.bundle, scorer.score), self.devices, self._lan, self.incidents.settings
+        )
+
+    def _scored(self, sequences: Sequences) -> Scores:
+        """Return the scores; models that were swapped in and fail are left for those before."""
+        try:
+            return self._scorer.score(sequences)
+        except BundleError as error:
+            if self._spare is None:
+                raise
+            self.fallen = str(error)
+            spare, self._spare = self._spare, None
+            self._use(spare)
+            return self._scorer.score(sequences)
+
     def finish(self) -> Step:
         """End the input: every connection that is still open becomes a record."""
         told = self.conns.finish()
         now = max([0, *told.records.told[-1:].tolist(), *told.slices.told[-1:].tolist()])
         step = self._told(told, now)
-        return replace(step, events=[*step.events, *self.incidents.finish(now)])
+        last = self.privacy.events(self.incidents.finish(now))
+        return replace(step, events=[*step.events, *last])
+
+    def shed(self) -> list[tuple[str, int]]:
+        """Return (device's name, slices not judged since the start) of those that flooded, worst
+        first."""
+        shed = self._shedder.by_device if self._shedder is not None else {}
+        worst = sorted(shed.items(), key=lambda item: -item[1])
+        return [(self.devices.ref(index).name, count) for index, count in worst]
 
     def living(self) -> Verdicts:
         """Return the connections still open whose highest slice changed since last asked."""
         return self._verdicts.living()
+
+    def open_incidents(self) -> list[Incident]:
+        """Return the open incidents as they may be told, oldest first."""
+        return [self.privacy.incident(incident) for incident in self.incidents.open()]
 
     def _count(self, frames: int, decoded: Decoded) -> None:
         self.counts.packets += frames
@@ -129,6 +195,8 @@ class Pipeline:
         for index in self.devices.take_evicted():
             self._features.evict(index)
             self._sequences.evict(index)
+            if self._shedder is not None:
+                self._shedder.evict(index)
         events: list[IncidentEvent] = []
         rows: list[FeatureRows] = []
         scores: list[Scores] = []
@@ -138,12 +206,12 @@ class Pipeline:
         # Incidents close by the clock, also when nothing happens.
         events += self.incidents.tick(now)
         return Step(
-            records=told.records,
+            records=self.privacy.records(told.records),
             verdicts=self._verdicts.take(told.records),
             slices=told.slices,
             rows=FeatureRows.concat(rows),
             scores=Scores.concat(scores),
-            events=events,
+            events=self.privacy.events(events),
             now=now,
         )
 
@@ -151,9 +219,13 @@ class Pipeline:
         self, chunk: Conns, start: int, all_rows: list[FeatureRows], all_scores: list[Scores]
     ) -> list[IncidentEvent]:
         originators, responders = self.devices.sides(chunk)
+        if self._shedder is not None:
+            before = self._shedder.shed
+            originators, responders = self._shedder.sides(chunk, originators, responders)
+            self.counts.shed += self._shedder.shed - before
         rows = self._features.step(chunk, originators, responders)
         sequences = self._sequences.step(rows)
-        scores = self._scorer.score(sequences)
+        scores = self._scored(sequences)
         self.counts.sequences += len(sequences)
         self._verdicts.add(chunk, rows, scores)
         n = len(rows)
@@ -162,4 +234,5 @@ class Pipeline:
         all_scores.append(
             Scores(scores.anomaly, scores.threat, scores.label, scores.probability, nothing)
         )
-        return self.incidents.step(chunk, rows, scores, int(chunk.told[-1]))
+        named = self.privacy.unnamed(chunk)
+        return self.incidents.step(named, rows, scores, int(chunk.told[-1]))

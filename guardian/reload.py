@@ -53,7 +53,9 @@ def _alerts(change: Change) -> None:
 
 def _store(change: Change) -> None:
     keep = change.new.store
-    change.parts.store.keep = Retention(keep.connections_days, keep.incidents_days)
+    change.parts.store.keep = Retention(
+        keep.connections_days, keep.incidents_days, max_bytes=keep.max_mib << 20
+    )
 
 
 def _mqtt(change: Change) -> None:

@@ -35,7 +35,7 @@ def replay(inputs: Sequence[Path], settings: Settings, *, db: Path | None, as_js
     with ExitStack() as stack:
         recorder = None
         if db is not None:
-            recorder = Recorder(stack.enter_context(Store(db)), pipeline)
+            recorder = Recorder(stack.enter_context(Store(db, privacy=pipeline.privacy)), pipeline)
         for path in inputs:
             faults += run_input(path, pipeline, settings, incidents, recorder)
         step = pipeline.finish()

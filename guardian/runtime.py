@@ -11,6 +11,7 @@ from guardian.config import Settings
 from guardian.devices import DeviceTable
 from guardian.errors import ConfigError
 from guardian.pipeline import Pipeline
+from guardian.privacy import NO_HOSTS, Privacy
 
 
 def load_bundle(settings: Settings) -> Bundle:
@@ -41,6 +42,7 @@ def open_pipeline(
         gateway_macs=tuple(_mac(text) for text in (*settings.home.gateway_macs, *gateway_macs)),
         gateway_addresses=gateway_addresses,
         names=settings.home.names,
+        learn_names=settings.privacy.level < NO_HOSTS,
     )
     return Pipeline(
         bundle,
@@ -53,6 +55,7 @@ def open_pipeline(
         utc_offset_s=utc_offset_s,
         seed=seed,
         live=live,
+        privacy=Privacy(settings.privacy.level, home),
     )
 
 

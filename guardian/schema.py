@@ -37,8 +37,16 @@ WAL_BYTES = 16 << 20
 """The WAL file is cut back to this after a checkpoint, so that one burst does not stay."""
 
 
+WRITER_BUSY_S = 1.0
+"""Seconds that the daemon waits for another writer before it goes on watching and tries later."""
+
+
 class StoreError(GuardianError):
     """A database that cannot be opened, read or written."""
+
+
+class DamagedError(StoreError):
+    """A file that is no sound database any more."""
 
 
 def default_path() -> Path:
@@ -80,17 +88,12 @@ def open_writer(path: Path, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.C
 
     Raises StoreError with a sentence where the file cannot be used.
     """
+    check_place(path)
     try:
-        path.parent.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
-        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-            raise StoreError(f"{path} is no file: give the database another path with --db")
         make_file(path, FILE_MODE)
-        db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+        db = sqlite3.connect(path, timeout=WRITER_BUSY_S, isolation_level=None)
     except (OSError, sqlite3.Error) as error:
-        raise StoreError(
-            f"cannot open the database {path} for writing ({_short(error)}): "
-            "check the folder and its rights, or give another file with --db"
-        ) from error
+        raise _no_way(path, error) from error
     try:
         _prepare(db, path, migrations)
     except sqlite3.Error as error:
@@ -100,6 +103,23 @@ def open_writer(path: Path, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.C
         db.close()
         raise
     return db
+
+
+def check_place(path: Path) -> None:
+    """Make the folder of a database. Raises StoreError where no database can be there."""
+    try:
+        path.parent.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
+        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+            raise StoreError(f"{path} is no file: give the database another path with --db")
+    except OSError as error:
+        raise _no_way(path, error) from error
+
+
+def _no_way(path: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"cannot open the database {path} for writing ({_short(error)}): "
+        "check the folder and its rights, or give another file with --db"
+    )
 
 
 def _prepare(db: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
@@ -228,7 +248,7 @@ def _unusable(path: Path, error: Exception) -> StoreError:
         return StoreError(f"{path} is locked by another program ({text}): try again when it ended")
     if type(error) is not sqlite3.DatabaseError:
         return StoreError(f"cannot use the database {path} ({text}): check its rights and the disk")
-    return StoreError(
+    return DamagedError(
         f"{path} is damaged or no database ({text}): move it aside and start again, "
         "or restore a backup"
     )

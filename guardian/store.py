@@ -13,19 +13,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from guardian import aside
 from guardian.commands import DropBox, drop_path
 from guardian.connrows import ConnRows, Scored
 from guardian.const import MAX_DEVICES, NS
 from guardian.devices import Device
 from guardian.incidents import Incident, IncidentEvent
 from guardian.lock import WriterLock
-from guardian.outbox import Message, Outbox, encode, on_disk
-from guardian.retention import Retention, prune
+from guardian.outbox import MAX_WAITING, Message, Outbox, encode, on_disk
+from guardian.privacy import Privacy
+from guardian.retention import Retention, make_room, prune
 from guardian.said import Said
-from guardian.schema import StoreError, default_path, open_writer
+from guardian.schema import DamagedError, StoreError, check_place, default_path, open_writer
+from guardian.scrub import scrub
 from guardian.storerows import write_conns, write_devices, write_incidents
 from guardian.tables import Conns
 from guardian.told import Told, incident_of
+from guardian.totals import Totals
+from guardian.transact import damaged
 from guardian.verdicts import VERDICTS
 
 __all__ = ["VERDICTS", "Scored", "Store", "StoreError", "default_path", "incident_of"]
@@ -57,56 +62,116 @@ class Store(Said, Told):
         commit_s: float = COMMIT_S,
         connections_days: float = 30,
         incidents_days: float = 365,
+        max_mib: int = 0,
+        privacy: Privacy | None = None,
+        rescue: bool = False,
     ) -> None:
         """Open or create the database at `path`.
 
         `drop_box` makes the file beside it in which the group leaves commands (the daemon's
-        business; a replay needs none). Raises StoreError with a sentence.
+        business; a replay needs none). `max_mib` limits file and WAL (0: no limit). What is stored
+        of a lower `privacy` level is taken out first. With `rescue` a damaged file is moved aside
+        and a new one begun; without it, and where nothing helps, StoreError is raised.
         """
         self.path = path
-        self.keep = Retention(connections_days, incidents_days)
-        self._db = open_writer(path)
+        self.keep = Retention(connections_days, incidents_days, max_bytes=max_mib << 20)
+        self._privacy = privacy or Privacy()
+        self._rescue = rescue
         self._drop: DropBox | None = None
+        check_place(path)
+        self._lock = WriterLock(path)
         try:
-            self._lock = WriterLock(path)
+            self._open_file()
+            try:
+                with self._errors():
+                    self._count_lost()
+                    if drop_box:
+                        self._drop = DropBox(drop_path(path))
+            except BaseException:
+                self._db.close()
+                raise
         except BaseException:
-            self._db.close()
-            raise
-        try:
-            with self._errors():
-                self.outbox = Outbox(self._db)
-                self._known = {key for (key,) in self._db.execute("SELECT key FROM devices")}
-                ended = self._meta("ended")
-                self.ended = ended or "new"
-                """How the last run ended: `new`, `clean`, or `unclean` (killed, power cut)."""
-                self.last_commit = int(self._meta("last_commit") or 0)
-                """ns, 0 for a new database."""
-                self._set_meta("ended", "unclean")
-                if self._meta("installation") is None:
-                    self._set_meta("installation", secrets.token_hex(4))
-                self._count_lost()
-                self._db.execute("DELETE FROM scores")  # no connection lives on from before
-                self.installation = self._meta("installation") or ""
-                """Eight random hex digits that name this Guardian; stays with the database."""
-                if drop_box:
-                    self._drop = DropBox(drop_path(path))
-        except BaseException:
-            self._db.close()
             self._lock.release()
             raise
         self.bundle = ""
         """Digest of the models at work, written into incidents; see add_bundle."""
+        self._bundle: tuple[str, str, int, int, str] | None = None
         self._commit_ns = int(commit_s * NS)
         self._tried = self._now = 0
         self._failing = False
         self._urgent = False
         self._newcomers = False
         self._conns = ConnRows()
+        self._totals = Totals()
         self._devices: dict[str, Device] = {}
         self._written: dict[str, Device] = {}
         self._incidents: dict[str, Incident] = {}
         self._events: list[IncidentEvent] = []
         self._messages: list[tuple[int, Message]] = []
+
+    def _open_file(self) -> None:
+        """Open the database; where that may be, a damaged one goes aside and a new one is begun."""
+        try:
+            self._connect()
+        except DamagedError as error:
+            if not self._rescue:
+                raise
+            self._begin_anew(str(error))
+
+    def _begin_anew(self, why: str) -> None:
+        """Move the file aside and begin a new one with what can be read of it. May raise."""
+        where = aside.move(self.path)
+        self._connect()
+        with self._errors():
+            kept = aside.salvage(where, self._db)
+        self._connect()  # what was taken over counts as known
+        said = ", ".join(f"{n:,} of {table}" for table, n in kept.items()) or "nothing"
+        log.error(
+            "%s; it lies at %s now and a new database was begun, with what could be read of it: %s",
+            why, where, said,
+        )  # fmt: skip
+        self.ended = "damaged"
+
+    def _connect(self) -> None:
+        """Open the file, read what is known, and make it fit the privacy level."""
+        if hasattr(self, "_db"):
+            self._db.close()
+        self._db = open_writer(self.path)
+        try:
+            aside.check(self._db, self.path)
+            with self._errors():
+                self._begin()
+        except StoreError as error:
+            self._db.close()
+            if damaged(error.__cause__ or error):
+                raise DamagedError(f"{self.path} is damaged ({error.__cause__})") from error
+            raise
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _begin(self) -> None:
+        self.outbox = Outbox(self._db)
+        self._known = {key for (key,) in self._db.execute("SELECT key FROM devices")}
+        self.ended = self._meta("ended") or "new"
+        """How the last run ended: `new`, `clean`, `unclean` (killed, power cut) or `damaged`."""
+        self.last_commit = int(self._meta("last_commit") or 0)
+        """ns, 0 for a new database."""
+        self._set_meta("ended", "unclean")
+        if self._meta("installation") is None:
+            self._set_meta("installation", secrets.token_hex(4))
+        self.installation = self._meta("installation") or ""
+        """Eight random hex digits that name this Guardian; stays with the database."""
+        self._db.execute("DELETE FROM scores")  # no connection lives on from before
+        level = self._privacy.level
+        before = int(self._meta("privacy_level") or 0)
+        if level > before and self.ended != "new":
+            log.warning(
+                "the privacy level rose from %d to %d: what it no longer allows is taken out of "
+                "%s; backups and other copies made before still hold it", before, level, self.path,
+            )  # fmt: skip
+            scrub(self._db, self._privacy)
+        self._set_meta("privacy_level", str(level))
 
     def _count_lost(self) -> None:
         """See how many connections the last writer had taken and not yet written, and say so."""
@@ -155,7 +220,7 @@ class Store(Said, Told):
         self._now = now
         for device in devices:
             self._device(device)
-        self._conns.add(records, scored, self._known)
+        (self._conns if self._privacy.rows else self._totals).add(records, scored, self._known)
         if len(records):
             self._taken += len(records)
             self._lock.note(self._taken)
@@ -198,17 +263,45 @@ class Store(Said, Told):
             self._devices[device.key] = device
 
     def _waiting(self) -> bool:
-        return bool(self._conns.waiting() or self._devices or self._incidents or self._messages)
+        return bool(
+            self._conns.waiting() or self._totals.waiting()
+            or self._devices or self._incidents or self._messages
+        )  # fmt: skip
 
     def commit(self, now: int) -> None:
         """Write all that waits in one transaction. Raises StoreError and keeps it on failure."""
         self._tried, self._failing = now, True
+        self._bound()
+        try:
+            with self._errors():
+                self._write(now)
+        except StoreError as error:
+            if not (self._rescue and damaged(error.__cause__ or error)):
+                raise
+            self._begin_anew(f"{self.path} is damaged ({error.__cause__})")
+            self._devices = self._written | self._devices
+            with self._errors():
+                self._note_bundle()
+                self._write(now)
+        self._failing = self._urgent = self._newcomers = False
+        self.last_commit = now
+        self._conns.committed()
+        self._totals.committed()
+        self._written.update(self._devices)
+        while len(self._written) > MAX_DEVICES:
+            self._known.discard(oldest := next(iter(self._written)))
+            del self._written[oldest]
+        self._devices, self._incidents, self._events, self._messages = {}, {}, [], []
+
+    def _write(self, now: int) -> None:
+        make_room(self._db, self.keep, len(self._conns.rows))
         # What a person is told must not be undone by a power cut: it is on the disk before it is
         # sent. Plain rows may wait for the next time.
         durable = bool(self._events or self._messages)
-        with self._errors(), on_disk(self._db, durable), self._transaction():
+        with on_disk(self._db, durable), self._transaction():
             write_devices(self._db, self._devices.values())
             write_conns(self._db, self._conns, now)
+            self._totals.write(self._db)
             write_incidents(self._db, self._incidents.values(), self._events, self.bundle)
             dropped = self.outbox.put(self._messages)
             if dropped:
@@ -220,24 +313,29 @@ class Store(Said, Told):
                 )  # fmt: skip
             self._set_meta("connections_taken", str(self._taken))
             self._set_meta("last_commit", str(now))
-        self._failing = self._urgent = self._newcomers = False
-        self.last_commit = now
-        self._conns.committed()
-        self._written.update(self._devices)
-        while len(self._written) > MAX_DEVICES:
-            self._known.discard(oldest := next(iter(self._written)))
-            del self._written[oldest]
-        self._devices, self._incidents, self._events, self._messages = {}, {}, [], []
+
+    def _bound(self) -> None:
+        """While the disk refuses, only so much waits in memory; the oldest goes."""
+        for name in ("_events", "_messages"):
+            setattr(self, name, getattr(self, name)[-MAX_WAITING:])
+        for waiting in (self._incidents, self._devices):
+            while len(waiting) > MAX_WAITING:
+                waiting.pop(next(iter(waiting)))
 
     def add_bundle(self, digest: str, name: str, manifest: Mapping[str, Any], now: int) -> None:
         """Note the bundle whose models judge from now on."""
         self.bundle = digest
+        self._bundle = (digest, name, now, now, encode(dict(manifest)))
         with self._errors():
+            self._note_bundle()
+
+    def _note_bundle(self) -> None:
+        if self._bundle:
             self._db.execute(
                 "INSERT INTO bundles (digest, name, first_used, last_used, manifest) "
                 "VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT (digest) DO UPDATE SET last_used = excluded.last_used",
-                (digest, name, now, now, encode(dict(manifest))),
+                self._bundle,
             )
 
     def devices(self) -> list[Device]:

@@ -72,6 +72,10 @@ class VerdictTable:
         self._open: OrderedDict[bytes, Best] = OrderedDict()
         self._changed: dict[bytes, None] = {}
 
+    def set_lines(self, anomaly_line: float, threat_line: float) -> None:
+        """Judge by these from now on: another bundle's scores mean something else."""
+        self._anomaly_line, self._threat_line = anomaly_line, threat_line
+
     def add(self, slices: Conns, rows: FeatureRows, scores: Scores) -> None:
         """Note the scores of a chunk of slices; rows.row indexes slices."""
         # A score that is no number counts as none: nothing compares above it, nothing breaks.
@@ -91,7 +95,7 @@ class VerdictTable:
             rows.device[some].tolist(),
             strict=True,
         ):
-            one: Best = (*values, known[device])  # type: ignore[assignment]
+            one: Best = (*values, known[device])
             best = self._open.get(name)
             if best is None or one[:3] > best[:3]:
                 self._open[name] = one

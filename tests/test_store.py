@@ -132,7 +132,7 @@ def test_pragmas(store: Store, path: Path) -> None:
     assert db.execute("PRAGMA synchronous").fetchone() == (1,)
     assert db.execute("PRAGMA foreign_keys").fetchone() == (1,)
     assert db.execute("PRAGMA auto_vacuum").fetchone() == (2,)
-    assert db.execute("PRAGMA busy_timeout").fetchone() == (5000,)
+    assert db.execute("PRAGMA busy_timeout").fetchone() == (1000,)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 

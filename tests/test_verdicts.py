@@ -43,7 +43,8 @@ def taken(table: VerdictTable, *uids: bytes) -> list[tuple[object, ...]]:
     return list(
         zip(
             v.verdict.tolist(), np.round(v.threat.astype("f8"), 3).tolist(),
-            np.round(v.anomaly.astype("f8"), 3).tolist(), v.label.tolist(), v.device.tolist(), strict=True,
+            np.round(v.anomaly.astype("f8"), 3).tolist(), v.label.tolist(), v.device.tolist(),
+            strict=True,
         )
     )  # fmt: skip
 

@@ -30,7 +30,7 @@ HEAD = """\
 # Settings of Guardian. Every key is shown with its default. Each can also be given by the
 # environment, as GUARDIAN_SECTION_KEY (GUARDIAN_MQTT_HOST=hub), and on the command line, as
 # `--set section.key=value` (--set mqtt.host=hub); the command line wins, then the environment.
-# A running daemon reads this file again at SIGHUP (sudo systemctl kill -s HUP guardian); keys
+# A running daemon reads this file again at SIGHUP (sudo systemctl reload guardian); keys
 # marked "restart" wait for a restart. `guardian config check FILE` looks for mistakes.
 """
 

@@ -59,6 +59,8 @@ class Health:
             gateway,
             devices,
             interfaces=_interfaces(parts),
+            blind_spots=list(gateway.blind_spots),
+            budget={"a_week": gateway.budget, "told": gateway.told, "held": gateway.held},
             hub=_hub(parts),
             store={"last_commit": parts.store.last_commit / NS},
             config=config,

@@ -15,10 +15,11 @@ from guardian import interfaces, logs
 from guardian.bundle import Bundle
 from guardian.config import CaptureSettings, Settings
 from guardian.const import NS
-from guardian.discovery import DeviceState, GatewayState
+from guardian.discovery import GatewayState
 from guardian.errors import ConfigError
 from guardian.health import Health
 from guardian.homenet import HomeNetworks
+from guardian.hub import Hub, hub_states
 from guardian.live import LiveCapture
 from guardian.notify import Notifier
 from guardian.parts import Parts
@@ -30,6 +31,9 @@ from guardian.reload import Reloader
 from guardian.runtime import load_bundle, open_pipeline
 from guardian.setback import SET_BACK_NS
 from guardian.store import Store, StoreError
+from guardian.tables import Frames
+
+__all__ = ["Daemon", "hub_states", "once", "status_line"]
 
 log = logging.getLogger("guardian")
 
@@ -94,6 +98,7 @@ class Daemon:
                 Recorder(store, pipeline, publisher), Polling(store, pipeline),
             )  # fmt: skip
             stack.callback(lambda: parts.publisher.close(time.time_ns()))
+            self._hub = Hub(parts, utc_offset_s=time.localtime().tm_gmtoff)
             health = Health(store.path, settings.metrics)
             stack.callback(health.close)
             self._listen()
@@ -137,6 +142,7 @@ class Daemon:
     def _watch(self, notifier: Notifier, parts: Parts, health: Health) -> None:
         """Loop until told to stop, then end every open connection and write all."""
         parts.polling.restore(time.time_ns())
+        self._hub.begin(time.time_ns())
         bundle = parts.pipeline.bundle
         home = self._home(parts)
         name = ", ".join(self._settings.capture.interface)
@@ -150,13 +156,12 @@ class Daemon:
                 if 0 < frames.now < clock - SET_BACK_NS:
                     self._anew(parts, (clock - frames.now) // NS)
                     parts.polling.restore(frames.now)
+                    self._hub.begin(frames.now)
                     home = self._home(parts)
-                step = parts.pipeline.step(frames)
-                clock = step.now
-                with kept_going():
-                    parts.recorder.add(step)
+                clock = self._take(parts, frames)
                 health.handled(frames)
             with kept_going():
+                parts.recorder.tell(self._hub.step(time.time_ns()), time.time_ns())
                 parts.publisher.step(time.time_ns())
             # Fed here alone: a pipeline that hangs is restarted by systemd.
             notifier.send("WATCHDOG=1")
@@ -166,7 +171,7 @@ class Daemon:
                 self._reload(notifier, parts)
                 health.soon()
                 next_status = moment
-            if moment >= next_status:
+            if moment >= next_status or self._hub.changed:
                 next_status = moment + STATUS_S
                 self._tell(notifier, parts, health, moment)
                 parts.live.refresh()
@@ -178,11 +183,23 @@ class Daemon:
                         next_prune = moment + STATUS_S  # there is more
         self._finish(parts)
 
+    def _take(self, parts: Parts, frames: Frames) -> int:
+        """Let a batch go all the way, then a fire drill's frames that are due; return the clock."""
+        step = parts.pipeline.step(frames)
+        for batch in (None, *self._hub.drill.frames(step.now)):
+            step = step if batch is None else parts.pipeline.step(batch)
+            self._hub.saw(step)
+            with kept_going():
+                parts.recorder.add(step)
+        return step.now
+
     def _tell(self, notifier: Notifier, parts: Parts, health: Health, moment: float) -> None:
         """Do what the user said, and tell how things are."""
         with kept_going():
             parts.recorder.tell(parts.polling.poll(time.time_ns()), time.time_ns())
-        states = hub_states(parts.pipeline, parts.live.drops)
+            self._hub.look_around(time.time_ns())
+        self._hub.changed = False
+        states = self._hub.states(parts.live.drops, time.time_ns())
         parts.publisher.update(*states)
         parts.live.tell_drops()
         health.tell(parts, *states, self._reloader.state(), moment)
@@ -197,7 +214,7 @@ class Daemon:
         with kept_going():
             parts.recorder.add(last)
             parts.store.commit(last.now)
-        parts.publisher.update(*hub_states(parts.pipeline, parts.live.drops))
+        parts.publisher.update(*self._hub.states(parts.live.drops, time.time_ns()))
         parts.live.tell_drops()
 
     def _reload(self, notifier: Notifier, parts: Parts) -> None:
@@ -253,40 +270,6 @@ def kept_going() -> Iterator[None]:
         yield
     except StoreError as error:
         log.warning("%s", error)
-
-
-def hub_states(pipeline: Pipeline, drops: int) -> tuple[GatewayState, list[DeviceState]]:
-    """Return what the hub shall show now."""
-    threatened = pipeline.incidents.threatened()
-    known = pipeline.devices.devices()
-    gateway = GatewayState(
-        packets=pipeline.counts.packets,
-        connections=pipeline.counts.connections,
-        drops=drops,
-        devices=sum(not device.gateway for device in known),
-        open_incidents=len(pipeline.incidents.open()),
-        bundle=pipeline.bundle.version,
-        macs=tuple(device.mac for device in known if device.gateway and device.mac),
-    )
-    states = []
-    for device in known:
-        if device.gateway:
-            continue
-        ref = pipeline.devices.ref(device.index)
-        threat = (ref.mac or ref.ip) in threatened
-        learning = pipeline.incidents.learning(device.index)
-        states.append(
-            DeviceState(
-                key=device.key,
-                mac=device.mac,
-                name=ref.name,
-                threat=threat,
-                score=pipeline.incidents.score(device.index),
-                state="alert" if threat else "learning" if learning else "quiet",
-                ip=ref.ip,
-            )
-        )
-    return gateway, states
 
 
 def status_line(state: GatewayState) -> str:

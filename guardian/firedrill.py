@@ -120,8 +120,6 @@ class FireDrill:
         self.last = 0
         """When a drill last worked, ns; 0 for never."""
         self.said = ""
-        self.forgotten: list[str] = []
-        """Keys of devices that the hub shall no longer show; who takes them empties the list."""
 
     def begin(self) -> None:
         """Take up what an earlier run knew, and listen for the wish of a drill.
@@ -194,7 +192,6 @@ class FireDrill:
         self._parts.polling.count_told(now)
         self._parts.pipeline.devices.forget(DRILL_MAC)
         self._parts.store.forget_device(DRILL_MAC)
-        self.forgotten.append(DRILL_MAC)
         self._begun = self._sent = self._told_at = 0
         return events
 

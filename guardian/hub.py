@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from dataclasses import replace
 from typing import Any, Protocol
 
 from guardian.blind import BlindSpots
@@ -59,6 +60,29 @@ class HubParts(Protocol):
     polling: Polling
 
 
+class Laid(Protocol):
+    """A bundle that lies ready."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def summary(self) -> str: ...
+    @property
+    def fault(self) -> str: ...
+
+
+class ReadyLooker(Protocol):
+    """Who knows of bundles laid ready."""
+
+    @property
+    def busy(self) -> bool: ...
+    def look(self) -> Laid | None: ...
+
+
 class Hub:
     """What one daemon shows and hears; works without a broker, too, and is then silent."""
 
@@ -67,8 +91,8 @@ class Hub:
         self.drill = FireDrill(parts)
         self.today = Today(utc_offset_s)
         self.blind = BlindSpots()
-        self.models: Models | None = None
-        """What the update entity shows; the installed bundle alone where None."""
+        self.ready: ReadyLooker | None = None
+        """Knows what bundle lies ready; None where none is ever looked for."""
         self._rates = Rates()
         self._limit = Limit()
         self._known: set[str] = set()
@@ -79,6 +103,8 @@ class Hub:
         self._rules: list[Rule] = []
         self._rules_at = -RULES_S
         self._week = (0, 0)
+        self.changed = False
+        """The hub said something that changes what it shows; who shows it sets this back."""
         self._last_said: list[str] = []
         """Ids of what the hub said that can be taken back, the newest at the end."""
 
@@ -102,65 +128,60 @@ class Hub:
 
     def states(self, drops: int, now: int) -> tuple[GatewayState, list[DeviceState]]:
         """Return what the hub shall show now."""
+        pipeline = self._parts.pipeline
         moment = time.monotonic()
         if moment - self._rules_at >= RULES_S:
             self._look(now, moment)
-        counts, incidents = self._parts.pipeline.counts, self._parts.pipeline.incidents
+        counts = pipeline.counts
         self.blind.count(counts, drops, now)
         blind = self.blind.seen(now)
         packets, connections = self._rates.add(moment, counts.packets, counts.connections)
-        known = self._parts.pipeline.devices.devices()
-        names = {d.key: self._parts.pipeline.devices.ref(d.index).name for d in known}
-        bundle = self._parts.pipeline.bundle.version
-        gateway = GatewayState(
-            packets=counts.packets,
-            connections=counts.connections,
-            drops=drops,
-            devices=sum(not d.gateway and d.mac != DRILL_MAC for d in known),
-            open_incidents=len(incidents.open()),
-            bundle=bundle,
-            macs=tuple(d.mac for d in known if d.gateway and d.mac),
+        gateway, devices = hub_states(pipeline, drops)
+        names = {d.key: d.name for d in devices}
+        gateway = replace(
+            gateway,
             packets_rate=packets,
             connections_rate=connections,
             blind_spots=blind.spots,
             encrypted_dns=blind.encrypted_dns,
             one_sided=blind.one_sided,
-            unread=counts.malformed + sum(counts.not_understood.values()),
-            budget=incidents.settings.a_week,
+            budget=pipeline.incidents.settings.a_week,
             told=self._week[0],
             held=self._week[1],
             rules=tuple(rule_said(rule, names.get(rule.device, "")) for rule in self._rules),
             last_drill=self.drill.last / NS,
             drill=self.drill.said,
-            models=self.models or Models(bundle, bundle),
+            models=self._models(),
         )
-        threatened = incidents.threatened()
         snoozed = {r.device: (r.until or 0) for r in self._rules if r.kind == "snooze"}
-        return gateway, [self._device(d, threatened, snoozed, now) for d in known if not d.gateway]
+        return gateway, [self._grown(d, snoozed.get(d.key, 0), now) for d in devices]
 
-    def _device(
-        self, device: Device, threatened: set[str], snoozed: dict[str, int], now: int
-    ) -> DeviceState:
-        devices, incidents = self._parts.pipeline.devices, self._parts.pipeline.incidents
-        ref = devices.ref(device.index)
-        threat = (ref.mac or ref.ip) in threatened
-        learning = incidents.learning(device.index)
-        connections, size, anomaly = self.today.of(device.key, now)
-        until = snoozed.get(device.key, 0)
-        return DeviceState(
-            key=device.key,
-            mac=device.mac,
-            name=ref.name,
-            threat=threat,
-            score=incidents.score(device.index),
-            state="alert" if threat else "learning" if learning else "quiet",
-            ip=ref.ip,
+    def _grown(self, d: DeviceState, until: int, now: int) -> DeviceState:
+        """Return a device's state with its day and its snooze."""
+        connections, size, anomaly = self.today.of(d.key, now)
+        return replace(
+            d,
             anomaly=anomaly,
             connections=connections,
             bytes=size,
             snoozed_until=until / NS if until > now else 0.0,
-            user_name=devices.user_name(device.index),
         )
+
+    def _models(self) -> Models:
+        """Return the bundle at work and the one laid ready."""
+        bundle = self._parts.pipeline.bundle
+        ready = self.ready.look() if self.ready is not None else None
+        if ready is None or self.ready is None:
+            return Models(bundle.version, bundle.version, title=bundle.name)
+        if ready.fault:
+            # What cannot be taken is no update; the summary says why.
+            said = f"What lies ready is not taken: {ready.fault}"
+            return Models(bundle.version, bundle.version, bundle.name, said)
+        # Two bundles of one version are told apart by their digests.
+        latest = ready.version
+        if latest == bundle.version:
+            latest = f"{latest}+{ready.digest[:8]}"
+        return Models(bundle.version, latest, ready.name, ready.summary, self.ready.busy)
 
     def _look(self, now: int, moment: float) -> None:
         """Read what holds and how much of the week's alerts is spent."""
@@ -171,19 +192,17 @@ class Hub:
     # --- what happens by itself ---------------------------------------------
 
     def step(self, now: int) -> list[IncidentEvent]:
-        """Do what is due: new devices, devices that are gone, a drill's end, the hub's commands.
+        """Do what is due: the end of a drill, what the hub said.
 
-        Return what changed of incidents. Raises StoreError.
+        Return what that changed of incidents. Raises StoreError.
         """
-        events = self.drill.step(now)
-        for key in self.drill.forgotten:
-            self._gone([key], now)
-        self.drill.forgotten.clear()
-        self._newcomers(now)
-        return [*events, *self._obey(now)]
+        return [*self.drill.step(now), *self._obey(now)]
 
-    def _newcomers(self, now: int) -> None:
-        """Tell of devices never seen before, and take off those that the table gave up."""
+    def look_around(self, now: int) -> None:
+        """Tell of devices never seen before, and take off those that are forgotten.
+
+        Call now and then: it looks at all devices. Raises StoreError.
+        """
         devices = self._parts.pipeline.devices
         here = {d.key: d for d in devices.devices()}
         if gone := self._known - here.keys():
@@ -202,8 +221,8 @@ class Hub:
             if device is None or device.mac == DRILL_MAC or len(self._told_new) >= MAX_NEW:
                 continue
             self._told_new.append(now)
-            shown = self._device(device, set(), {}, now)
             log.info("a new device: %s", key)
+            shown = device_state(self._parts.pipeline, device, threatened=False)
             self._send(self._parts.publisher.newcomer(shown, first / NS), now)
 
     def _gone(self, keys: list[str], now: int) -> None:
@@ -287,6 +306,7 @@ class Hub:
             self._answer(asked, False, result.removeprefix("refused: "))
             return events
         self._rules_at = -RULES_S  # what holds has changed
+        self.changed = True
         undo = command.id if command.kind in ("allow", "snooze", "feedback") else None
         if undo:
             self._last_said = [*self._last_said, undo][-20:]
@@ -305,3 +325,46 @@ class Hub:
 
     def _answer(self, asked: str, ok: bool, said: str, undo: str | None = None) -> None:
         self._parts.publisher.answer({"asked": asked, "ok": ok, "said": said, "undo": undo})
+
+
+def hub_states(pipeline: Pipeline, drops: int) -> tuple[GatewayState, list[DeviceState]]:
+    """Return what a pipeline alone knows of what the hub shows."""
+    threatened = pipeline.incidents.threatened()
+    known = pipeline.devices.devices()
+    counts, bundle = pipeline.counts, pipeline.bundle.version
+    gateway = GatewayState(
+        packets=counts.packets,
+        connections=counts.connections,
+        drops=drops,
+        unread=counts.malformed + sum(counts.not_understood.values()),
+        devices=sum(not d.gateway and d.mac != DRILL_MAC for d in known),
+        open_incidents=len(pipeline.incidents.open()),
+        bundle=bundle,
+        macs=tuple(d.mac for d in known if d.gateway and d.mac),
+        models=Models(bundle, bundle, title=pipeline.bundle.name),
+    )
+    return gateway, [
+        device_state(pipeline, d, threatened=(d.mac or _ip(pipeline, d)) in threatened)
+        for d in known
+        if not d.gateway
+    ]
+
+
+def _ip(pipeline: Pipeline, device: Device) -> str:
+    return pipeline.devices.ref(device.index).ip
+
+
+def device_state(pipeline: Pipeline, device: Device, *, threatened: bool) -> DeviceState:
+    """Return what a pipeline alone knows of a device."""
+    ref = pipeline.devices.ref(device.index)
+    learning = pipeline.incidents.learning(device.index)
+    return DeviceState(
+        key=device.key,
+        mac=device.mac,
+        name=ref.name,
+        threat=threatened,
+        score=pipeline.incidents.score(device.index),
+        state="alert" if threatened else "learning" if learning else "quiet",
+        ip=ref.ip,
+        user_name=pipeline.devices.user_name(device.index),
+    )

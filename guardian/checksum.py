@@ -12,21 +12,27 @@ import numpy as np
 
 from guardian.tables import I64, U8, U64, Array
 
+_ONES = np.uint64(0xFFFF)
 _HEAD_MASK = np.array([0, 0xFF, 0xFFFF, 0xFFFFFF], dtype=np.uint32)
 """The first 0 to 3 bytes in memory of a little-endian word."""
 
 
 def fold(sums: Array) -> U64:
     """Return uint64[n] of 16-bit one's complement sums of uint64[n] plain sums."""
-    sums = (sums & 0xFFFFFFFF) + (sums >> 32)
-    sums = (sums & 0xFFFF) + (sums >> 16 & 0xFFFF) + (sums >> 32)
-    sums = (sums & 0xFFFF) + (sums >> 16)
-    folded: U64 = (sums & 0xFFFF) + (sums >> 16)
+    # A remainder by 0xFFFF, where only nothing at all gives zero; numpy divides quickly by a number,
+    # but takes remainders slowly.
+    folded: U64 = sums - sums // _ONES * _ONES
+    folded[(folded == 0) & (sums != 0)] = _ONES
     return folded
 
 
 def sums(data: U8, start: I64, stop: I64) -> U64:
-    """Return uint64[n]: folded big-endian sums of data[start:stop], an odd byte padded with zero.
+    """Return uint64[n]: folded big-endian sums of data[start:stop], an odd byte padded with zero."""
+    return fold(unfolded(data, start, stop))
+
+
+def unfolded(data: U8, start: I64, stop: I64) -> U64:
+    """Return what sums() folds: below 2**56 each, so that more can be added before.
 
     Pieces lie inside data; they are fastest in rising order.
     """
@@ -47,7 +53,6 @@ def sums(data: U8, start: I64, stop: I64) -> U64:
     whole[first == last] = 0  # reduceat gives the word itself there
     whole -= words[first] & _HEAD_MASK[start & 3]
     whole += words[last] & _HEAD_MASK[stop & 3]
-    folded = fold(whole)
-    swapped = folded >> 8 | (folded & 0xFF) << 8
-    result: U64 = np.where(start & 1, folded, swapped)
-    return result
+    # 2**16 counts as 1, so that a shift by 8 swaps the bytes of what it will be folded to.
+    whole <<= ((~start & 1) << 3).view(np.uint64)
+    return whole

@@ -107,7 +107,7 @@ def _bad_transport(batch: Batch, ip: Datagrams, words: Array, length: I64) -> Bo
     if not whole:
         ip, length = ip.take(rows), length[rows]
         proto = ip.proto
-    total = checksum.sums(batch.data, ip.body, ip.body + length)
+    total = checksum.unfolded(batch.data, ip.body, ip.body + length)
     pseudo = _pseudo_header(ip) + proto + length.astype(np.uint64)
     pseudo[proto == ICMP] = 0
     total += pseudo

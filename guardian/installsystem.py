@@ -22,12 +22,12 @@ FOLDERS = (
     (STATE, 0o750, ACCOUNT, ACCOUNT),
     (f"{STATE}/backups", 0o750, ACCOUNT, ACCOUNT),
     (f"{STATE}/handover", 0o750, ACCOUNT, ACCOUNT),
-    (f"{STATE}/handover/out", 0o750, ACCOUNT, ACCOUNT),
+    (f"{STATE}/bundles", 0o750, ACCOUNT, ACCOUNT),
     # A member of the group lays a bundle here.
-    (f"{STATE}/handover/in", 0o2770, ACCOUNT, ACCOUNT),
+    (f"{STATE}/bundles/ready", 0o2770, ACCOUNT, ACCOUNT),
 )
 SERVICE = "guardian.service"
-ENABLED = (SERVICE, "guardian-backup.timer", "guardian-handover.timer", "guardian-bundle.path")
+ENABLED = (SERVICE, "guardian-backup.timer", "guardian-handover.timer")
 """Units that are switched on; the others are started by these."""
 
 
@@ -37,7 +37,7 @@ def units() -> list[Path]:
     for folder in (package / "systemd", package.parent / "systemd"):
         if (folder / SERVICE).is_file():
             return sorted(
-                p for p in folder.iterdir() if p.suffix in (".service", ".timer", ".path")
+                p for p in folder.iterdir() if p.suffix in (".service", ".timer")
             )
     raise InstallError("the units are missing from this package: install it anew from a wheel")
 

@@ -1,0 +1,157 @@
+#!/bin/sh
+# Where Guardian was tried: `make matrix`, or `sh tests/matrix.sh [python...|bookworm|trixie]`.
+# A Python's part runs the quick tests of a gateway on it. A Debian's part makes a fresh root with
+# debootstrap, boots it under systemd-nspawn with a LAN of its own and no other network, installs
+# the package, looks at the daemon under its unit, removes it; then the same from the wheel, and the
+# quick tests on that Debian's own Python. Roots are kept in build/matrix and used again.
+# Needs root, and: apt-get install debootstrap systemd-container
+set -eu
+cd "$(dirname "$0")/.."
+here=$(pwd)
+work=$here/build/matrix
+mkdir -p "$work"
+wheel=$(ls "$here"/dist/guardian_home-*.whl)
+deb=$(ls "$here"/dist/guardian-home_*_"$(dpkg --print-architecture)".deb)
+needs='numpy click paho-mqtt scapy sqlite-utils ai-edge-litert pytest pytest-timeout hypothesis'
+quick='-q -p no:cacheprovider -m "not slow and not train and not net"'
+failed=""
+
+say() { printf '%-10s %-8s %s\n' "$1" "$2" "$3"; }
+
+judge() { # NAME WHAT COMMAND...: runs it, tells how it ended; its last words where it failed
+    name=$1 what=$2
+    shift 2
+    if "$@" >"$work/$name.log" 2>&1; then
+        say "$name" ok "$what$(grep -oE '[0-9]+ passed.*' "$work/$name.log" | tail -1 | sed 's/^/: /')"
+    else
+        say "$name" FAILED "$what: $work/$name.log"
+        failed="$failed $name"
+        tail -5 "$work/$name.log" >&2
+    fi
+}
+
+a_python() { # VERSION: the quick tests on this machine's Python of that version
+    python=$(command -v "python$1" || ls -d "$HOME"/.pyenv/versions/"$1".*/bin/python 2>/dev/null | tail -1)
+    [ -n "$python" ] || { say "$1" - "no such Python here" && return 0; }
+    [ -e "$work/py$1/.done" ] || {
+        rm -rf "$work/py$1"
+        "$python" -m venv "$work/py$1"
+        # shellcheck disable=SC2086
+        "$work/py$1/bin/python" -m pip --disable-pip-version-check -q install $needs tomli
+        touch "$work/py$1/.done"
+    }
+    judge "$1" "quick tests on Python $("$work/py$1/bin/python" -V | cut -d' ' -f2)" \
+        sh -c "$work/py$1/bin/python -m pytest $quick --basetemp=$work/pt-$1"
+}
+
+a_root() { # SUITE: a fresh root with what a gateway has, and Python
+    [ -e "$work/$1/.done" ] && return 0
+    rm -rf "$work/$1"
+    debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,ca-certificates,iproute2,python3,python3-venv,sudo \
+        "$1" "$work/$1" >"$work/$1.log" 2>&1
+    touch "$work/$1/.done"
+}
+
+within() { nsenter -t "$leader" -a env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 "$@"; }
+
+boot() { # ROOT: boots it; leader is its first process, lan0 its LAN
+    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn -q -D "$1" --register=no --keep-unit \
+        --private-network -b </dev/null >"$1.boot.log" 2>&1 &
+    nspawn=$!
+    for _ in $(seq 120); do
+        sleep 0.5
+        leader=$(cat "/proc/$nspawn/task/$nspawn/children" 2>/dev/null | cut -d' ' -f1) || true
+        [ -n "$leader" ] || continue
+        case $(within systemctl is-system-running 2>/dev/null) in running | degraded) break ;; esac
+    done
+    within systemctl is-system-running >/dev/null || { echo "it does not boot: $1.boot.log" >&2 && return 1; }
+    ip link add "gm$$" type veth peer name lan0 netns "$leader"
+    ip link set "gm$$" up
+    within ip addr add 192.168.77.1/24 dev lan0
+    within ip link set lan0 up
+}
+
+halt() {
+    within systemctl poweroff || true
+    wait "$nspawn" || true
+}
+
+lives() { # what must hold of a daemon under its unit
+    within systemctl is-active guardian
+    within guardian check
+    within guardian status
+    within sh -c 'grep -q "NoNewPrivs:.1" /proc/$(systemctl show -p MainPID --value guardian)/status'
+    [ -z "$(within ss -Hlntu)" ] || { echo "something listens" && return 1; }
+    exposure=$(within systemd-analyze security guardian --no-pager | tail -1)
+    echo "$exposure" | grep -qE 'guardian.service: [01]\.|guardian.service: 2\.0' || { echo "$exposure" && return 1; }
+    within systemctl start guardian-backup.service guardian-handover.service
+    [ -z "$(within systemctl --failed --no-legend)" ]
+    within guardian demo
+}
+
+gone() { # after a purge
+    within sh -c '! ls -d /opt/guardian /etc/guardian /var/lib/guardian 2>/dev/null'
+    within sh -c '! getent passwd guardian && ! systemctl cat guardian 2>/dev/null'
+}
+
+by_package() {
+    boot "$1"
+    cp "$deb" "$1/root/guardian.deb"
+    within apt-get install -y /root/guardian.deb
+    lives
+    within apt-get install -y --reinstall /root/guardian.deb
+    lives
+    within apt-get purge -y guardian-home
+    gone
+    halt
+}
+
+by_wheel() {
+    cp "$wheel" "$1/root/"
+    cp /etc/resolv.conf "$1/etc/resolv.conf"
+    chroot "$1" sh -c "python3 -m venv /root/g && /root/g/bin/pip -q install /root/$(basename "$wheel")"
+    boot "$1"
+    within /root/g/bin/guardian install --dry-run
+    within /root/g/bin/guardian install
+    lives
+    within /root/g/bin/guardian install
+    lives
+    within guardian uninstall
+    within test -e /etc/guardian/guardian.toml
+    within /root/g/bin/guardian uninstall --purge
+    gone
+    halt
+}
+
+tests_in() { # ROOT: the quick tests on its Python, as an ordinary user
+    rm -rf "$1/srv/main" && mkdir -p "$1/srv/main"
+    tar -C "$here" --exclude=./build --exclude=./dist --exclude=./runs --exclude='./.venv*' \
+        --exclude=./.git -cf - . | tar -C "$1/srv/main" -xf -
+    cp /etc/resolv.conf "$1/etc/resolv.conf"
+    chroot "$1" sh -c "python3 -m venv /srv/t && /srv/t/bin/pip -q install $needs"
+    mount --bind /proc "$1/proc"
+    chroot "$1" sh -c "cd /srv/main && /srv/t/bin/python -m pytest $quick" || status=$?
+    umount "$1/proc"
+    return "${status:-0}"
+}
+
+a_debian() { # SUITE
+    a_root "$1"
+    for part in by_package by_wheel tests_in; do
+        rm -rf "$work/$1.now"
+        cp -a "$work/$1" "$work/$1.now"
+        # In a shell of its own: `set -e` holds within it.
+        judge "$1.$part" "$(chroot "$work/$1" python3 -V)" sh tests/matrix.sh --part "$part" "$work/$1.now"
+    done
+    rm -rf "$work/$1.now"
+}
+
+if [ "${1:-}" = --part ]; then
+    shift
+    "$@"
+    exit
+fi
+for one in ${*:-3.10 3.11 3.12 3.13 bookworm trixie}; do
+    case $one in 3.*) a_python "$one" ;; *) a_debian "$one" ;; esac
+done
+[ -z "$failed" ] || { echo "failed:$failed" >&2 && exit 1; }

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import logging
 import random
-import secrets
-import ssl
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -19,24 +17,28 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from guardian import discovery, entities
-from guardian.config import MqttSettings, mqtt_password
+from guardian.broker import (
+    KEEPALIVE_S,
+    BrokerError,
+    check_broker,
+    hear_birth,
+    make_client,
+    no_connection,
+    refusal,
+    where,
+)
+from guardian.config import MqttSettings
 from guardian.discovery import DeviceState, GatewayState, Models, Topics
-from guardian.errors import ConfigError, GuardianError
+from guardian.errors import ConfigError
 from guardian.incidents import IncidentEvent
 from guardian.outbox import Message, encode
-from guardian.pahopair import listen_nowhere
 from guardian.store import Store
 
+__all__ = ["BrokerError", "Publisher", "check_broker", "hear_birth", "hub_messages", "topics_of"]
+
 log = logging.getLogger("guardian.publish")
-
-KEEPALIVE_S = 30
-"""Seconds after which a silent broker is taken for gone (at 1.5 times it says we are gone)."""
-
-CONNECT_S = 5.0
-"""Seconds that a connection attempt may take."""
 
 GIVE_UP_S = 60.0
 """Seconds after which an attempt that says nothing is given up, and a connection on which messages
@@ -65,10 +67,6 @@ incident are shown beyond it."""
 
 LINGER_S = 2.0
 """Seconds that a clean exit waits for the broker's acknowledgements."""
-
-
-class BrokerError(GuardianError):
-    """A broker that cannot be reached or refuses."""
 
 
 class Publisher:
@@ -111,7 +109,7 @@ class Publisher:
         self.hidden = 0
         """Devices that are not shown, since there are too many."""
         if self.enabled:
-            _make_client(settings, "guardian-probe")  # a mistake shows at start, not later
+            make_client(settings, "guardian-probe")  # a mistake shows at start, not later
 
     @property
     def enabled(self) -> bool:
@@ -208,7 +206,7 @@ class Publisher:
     def _connect(self, moment: float) -> None:
         self._since = moment
         self._join()
-        client = self._client = _make_client(self._settings, self._client_id())
+        client = self._client = make_client(self._settings, self._client_id())
         client.will_set(self.topics.status, "offline", qos=1, retain=True)
         happened = self._happened
         client.on_connect = lambda c, _u, _f, reason, _p: happened.put((c, "connected", reason))
@@ -234,7 +232,7 @@ class Publisher:
             if what == "connected":
                 self._on_connected(client, value)
             elif what == "failed":
-                self._lost(_no_connection(value))
+                self._lost(no_connection(value))
             elif what == "gone":
                 self._lost(f"the connection ended ({value})")
             elif what == "acknowledged":
@@ -264,10 +262,10 @@ class Publisher:
 
     def _on_connected(self, client: mqtt.Client, reason: Any) -> None:
         if reason.is_failure:
-            self._lost(_refusal(reason))
+            self._lost(refusal(reason))
             return
         if self._said:
-            log.info("the broker at %s is back", _where(self._settings))
+            log.info("the broker at %s is back", where(self._settings))
         self._said, self._delay = "", self._backoff_s[0]
         self.connected = True
         client.publish(self.topics.status, "online", qos=1, retain=True)
@@ -285,7 +283,7 @@ class Publisher:
         if why != self._said:
             log.warning(
                 "the broker at %s: %s; Guardian goes on and keeps incidents for it",
-                _where(self._settings), why,
+                where(self._settings), why,
             )  # fmt: skip
             self._said = why
         if client is not None:
@@ -388,30 +386,6 @@ def topics_of(settings: MqttSettings, installation: str) -> Topics:
     return Topics(installation, settings.prefix.rstrip("/"), settings.discovery_prefix.rstrip("/"))
 
 
-def check_broker(settings: MqttSettings) -> None:
-    """Connect to the broker once. Raises BrokerError or ConfigError with a sentence."""
-    client = _make_client(settings, f"guardian-check-{secrets.token_hex(4)}")
-    answers: list[Any] = []
-    client.on_connect = lambda _c, _u, _f, reason, _p: answers.append(reason)
-    where = _where(settings)
-    try:
-        client.connect(settings.host, settings.port, KEEPALIVE_S)
-        deadline = time.monotonic() + CONNECT_S
-        while not answers and time.monotonic() < deadline and client.loop(0.1) == 0:
-            pass
-    except (OSError, ValueError) as error:
-        raise BrokerError(f"the broker at {where}: {_no_connection(error)}") from error
-    finally:
-        client.disconnect()
-        client.loop(0.1)
-    if not answers:
-        raise BrokerError(
-            f"{where} does not answer as an MQTT broker: correct [mqtt] host and port"
-        )
-    if answers[0].is_failure:
-        raise BrokerError(f"the broker at {where}: {_refusal(answers[0])}")
-
-
 def _states(
     topics: Topics,
     gateway: GatewayState,
@@ -437,84 +411,3 @@ def _states(
         add(entities.device(topics, d, commands=commands), "")
         add(discovery.device_state(topics, d), f"{d.threat} {d.state} {d.snoozed_until} {d.name}")
     return out
-
-
-def _make_client(settings: MqttSettings, client_id: str) -> mqtt.Client:
-    listen_nowhere()
-    client = mqtt.Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=client_id,
-        reconnect_on_failure=False,
-        protocol=MQTTProtocolVersion.MQTTv5
-        if settings.version == "5"
-        else MQTTProtocolVersion.MQTTv311,
-        transport="websockets" if settings.transport == "websockets" else "tcp",
-    )
-    client.connect_timeout = CONNECT_S
-    try:
-        settings.host.encode("idna")
-    except UnicodeError as error:
-        raise ConfigError(
-            f"mqtt.host = {settings.host!r} is no host name: write a name or an address"
-        ) from error
-    if settings.transport == "websockets":
-        if not settings.path.startswith("/"):
-            raise ConfigError(f"mqtt.path = {settings.path!r} must begin with /, like /mqtt")
-        client.ws_set_options(path=settings.path)
-    if settings.username:
-        client.username_pw_set(settings.username, mqtt_password(settings))
-    _secure(client, settings)
-    return client
-
-
-def _secure(client: mqtt.Client, settings: MqttSettings) -> None:
-    """Switch TLS on where the settings ask for it. Raises ConfigError."""
-    if settings.certificate_key and not settings.certificate:
-        raise ConfigError("mqtt.certificate_key has no certificate: set mqtt.certificate, too")
-    if not (settings.ca or settings.tls or settings.certificate):
-        return
-    try:
-        context = ssl.create_default_context(cafile=settings.ca or None)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"mqtt.ca = {settings.ca!r} cannot be used ({_why(error)}): give the file of the "
-            "broker's certificate authority in PEM"
-        ) from error
-    if settings.certificate:
-        try:
-            # A key with a password would be asked for on a terminal that is not there.
-            context.load_cert_chain(
-                settings.certificate, settings.certificate_key or None, password=""
-            )
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"mqtt.certificate = {settings.certificate!r} cannot be used ({_why(error)}): give "
-                "it and its key (mqtt.certificate_key, without a password) in PEM"
-            ) from error
-    client.tls_set_context(context)
-
-
-def _where(settings: MqttSettings) -> str:
-    return f"{settings.host}:{settings.port}"
-
-
-def _no_connection(error: object) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"its certificate is not accepted ({error.verify_message}): set mqtt.ca to the file of "
-            "its certificate authority, and mqtt.host to a name in the certificate"
-        )
-    return f"no connection ({_why(error)}): start it, or correct [mqtt] host and port"
-
-
-def _why(error: object) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
-
-
-def _refusal(reason: Any) -> str:
-    text = str(reason)
-    if text in {"Not authorized", "Bad user name or password"}:
-        return "it refused the user name or password: set mqtt.username and mqtt.password"
-    return f"it refused the connection ({text})"

@@ -23,7 +23,7 @@ TOPICS = Topics("0a1b2c3d")
 DEVICE = DeviceState(MAC, MAC, "Hall camera", False, 0.25, "quiet", "192.168.1.20")
 GATEWAY = GatewayState(100, 10, 0, 3, 1, "0.1", ("02:00:00:00:00:fe",))
 
-# What Home Assistant 2026.2 takes (components/mqtt/schemas.py and the platforms' files), the part of
+# What Home Assistant 2026.2 takes (components/mqtt/schemas.py and its platforms), the part of
 # it that Guardian uses; `make test-hub` asks the real one. It refuses keys of the root and of `dev`
 # that it does not know, and forgets those of a component.
 ROOT = {"dev", "o", "cmps", "avty", "qos", "state_topic"}

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from guardian import broker as brokers
 from guardian import publish
 from guardian.config import MqttSettings
 from guardian.errors import ConfigError
@@ -382,7 +383,7 @@ def test_check_broker(tmp_path: Path) -> None:
 
 
 def test_check_broker_on_a_host_that_is_no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publish, "CONNECT_S", 0.5)
+    monkeypatch.setattr(brokers, "CONNECT_S", 0.5)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

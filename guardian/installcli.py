@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from guardian.handovercli import handover
+
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path)
@@ -60,4 +62,4 @@ def uninstall(purge: bool, packaged: bool, root: Path, dry_run: bool) -> None:
     work(root, dry_run, purge=purge, packaged=packaged)
 
 
-INSTALL_COMMANDS: list[click.Command] = [install, uninstall]
+INSTALL_COMMANDS: list[click.Command] = [install, uninstall, handover]

@@ -27,8 +27,8 @@ FOLDERS = (
     (f"{STATE}/bundles/ready", 0o2770, ACCOUNT, ACCOUNT),
 )
 SERVICE = "guardian.service"
-ENABLED = (SERVICE, "guardian-backup.timer", "guardian-handover.timer")
-"""Units that are switched on; the others are started by these."""
+ENABLED = (SERVICE, "guardian-backup.timer")
+"""Units that are switched on. The hand-over's timer is for who has a workstation."""
 
 
 def units() -> list[Path]:
@@ -36,9 +36,7 @@ def units() -> list[Path]:
     package = Path(__file__).resolve().parent
     for folder in (package / "systemd", package.parent / "systemd"):
         if (folder / SERVICE).is_file():
-            return sorted(
-                p for p in folder.iterdir() if p.suffix in (".service", ".timer")
-            )
+            return sorted(p for p in folder.iterdir() if p.suffix in (".service", ".timer"))
     raise InstallError("the units are missing from this package: install it anew from a wheel")
 
 

@@ -31,7 +31,9 @@ judge() { # NAME WHAT COMMAND...: runs it, tells how it ended; its last words wh
 }
 
 a_python() { # VERSION: the quick tests on this machine's Python of that version
-    python=$(command -v "python$1" || ls -d "$HOME"/.pyenv/versions/"$1".*/bin/python 2>/dev/null | tail -1)
+    for python in "$HOME"/.pyenv/versions/"$1".*/bin/python "/usr/bin/python$1" ""; do
+        [ ! -x "$python" ] || break
+    done
     [ -n "$python" ] || { say "$1" - "no such Python here" && return 0; }
     [ -e "$work/py$1/.done" ] || {
         rm -rf "$work/py$1"

@@ -163,3 +163,14 @@ about 12 MB, so a flood's half a million slices in one step do not take a gigaby
 MAX_TURNS = 64
 """Peers of a device whose class is followed while an incident has them: an attack that turns into
 another is against few; those of a scan come once each and push each other out."""
+
+# --- overload ---------------------------------------------------------------
+ROWS_AT_ONCE = 2_000
+ROWS_PER_S = 100
+"""Slices of a device and direction that are judged at once, and more in each second of packet time.
+A phone has tens in a busy second; a small gateway judges some 2,000 a second in all."""
+
+ALIKE = 4
+RARE_PER_S = 50
+"""Beyond that, slices of a second to one peer and to one port that are still judged, and in all: a
+flooding device that also does something else is judged for that."""

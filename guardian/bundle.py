@@ -14,9 +14,11 @@ files {name: sha256}; and for people: datasets, seed, recipe, metrics.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
+import os
+import re
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from guardian import members, minisign
+from guardian import members, minisign, npz
 from guardian.errors import BundleError
 from guardian.members import FORMS, Ensemble, ModelFile
 from guardian.tables import F32, I32
@@ -37,7 +39,18 @@ GOLDEN = "golden.npz"
 CARD = "card.md"
 MODELS = ("autoencoder", "classifier")
 MAX_FILE_BYTES = 64 << 20
-"""Bytes of one file of a bundle: far above any model a gateway can run, far below its memory."""
+"""Bytes of the files of a bundle: far above any model a gateway can run, far below its memory."""
+MAX_MANIFEST_BYTES = 4 << 20
+"""Bytes of the manifest; the shipped one has 20 kB. In memory it takes ten times as many."""
+MAX_GOLDEN_BYTES = 8 << 20
+"""Bytes of an array of golden.npz: a thousand sequences."""
+MAX_FILES = 32
+MAX_ERROR = 1_000
+"""Characters of an error."""
+MAX_WORD = 64
+"""Characters of a name or a version."""
+_CLASS = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+"""Classes become causes of incidents, which stand in topics, tables and sentences."""
 
 
 __all__ = ["FORMS", "Bundle", "BundleError", "Ensemble", "Golden", "ModelFile", "Scaler", "load"]
@@ -122,14 +135,22 @@ def load(folder: Path, features: Sequence[str] | None = None, key: str = "") -> 
     `key`, a minisign public key, the manifest must be signed with it.
     Raises BundleError with a sentence on what does not match.
     """
+    try:
+        return _load(Path(folder), features, key)
+    except BundleError as error:
+        # It may quote what somebody wrote into the manifest.
+        text = "".join(c if c.isprintable() else "?" for c in str(error))
+        raise BundleError(text[:MAX_ERROR]) from error
+
+
+def _load(folder: Path, features: Sequence[str] | None, key: str) -> Bundle:
     if features is None:
         from guardian.features import NAMES  # noqa: PLC0415 - only the default needs it
 
         features = NAMES
-    folder = Path(folder)
     if not folder.is_dir():
         raise BundleError(f"there is no bundle folder {folder}: give --bundle an existing folder")
-    raw = _read(folder / MANIFEST)
+    raw = _read(folder / MANIFEST, MAX_MANIFEST_BYTES)
     if key:
         _signed(folder, raw, key)
     try:
@@ -182,8 +203,10 @@ def _build(
     classes = tuple(str(c) for c in manifest["classes"])
     if not 1 <= window <= 1024:
         raise ValueError(f"window {window} is not between 1 and 1024")
-    if len(classes) < 2 or classes[0] != "benign" or len(set(classes)) != len(classes):
+    if not 2 <= len(set(classes)) == len(classes) <= 255 or classes[0] != "benign":
         raise ValueError("classes must be distinct names with benign first")
+    if not all(_CLASS.fullmatch(name) for name in classes):
+        raise ValueError("a class is a word of small letters, digits and hyphens")
     count = len(names)
     scaler = Scaler(
         mean=_numbers(manifest["scaler"]["mean"], (count,), "scaler.mean"),
@@ -197,9 +220,9 @@ def _build(
     threat = _positive(manifest["thresholds"]["threat"], "thresholds.threat")
     return Bundle(
         folder=folder,
-        name=str(manifest["name"]),
-        version=str(manifest["version"]),
-        created=str(manifest["created"]),
+        name=_word(manifest["name"], "name"),
+        version=_word(manifest["version"], "version"),
+        created=_word(manifest["created"], "created"),
         digest=digest,
         features=names,
         window=window,
@@ -217,11 +240,13 @@ def _build(
 
 def _verify(folder: Path, listed: Mapping[str, str]) -> dict[str, bytes]:
     """Return the content of every listed file; its sha256 must be the one in the manifest."""
-    files = {}
+    files: dict[str, bytes] = {}
+    if len(dict(listed)) > MAX_FILES:
+        raise ValueError(f"more than {MAX_FILES} files are listed")
     for name, wanted in dict(listed).items():
-        if Path(name).name != name or name in ("", ".", ".."):
-            raise ValueError(f"{name!r} is no plain file name")
-        content = _read(folder / name)
+        if Path(name).name != name or name in ("", ".", "..") or not name.isprintable():
+            raise ValueError(f"{name[:MAX_WORD]!r} is no plain file name")
+        content = _read(folder / name, MAX_FILE_BYTES - sum(map(len, files.values())))
         if hashlib.sha256(content).hexdigest() != wanted:
             raise BundleError(
                 f"{folder / name} is not the file that the manifest names (its sha256 differs): "
@@ -231,32 +256,36 @@ def _verify(folder: Path, listed: Mapping[str, str]) -> dict[str, bytes]:
     return files
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, most: int = MAX_FILE_BYTES) -> bytes:
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise BundleError(
-                f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB: no bundle file is"
-            )
-        return path.read_bytes()
+        # Not to wait for whoever writes into a pipe that somebody laid here.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise BundleError(f"{path} is no plain file: install the bundle again")
+            if found.st_size <= most and len(content := file.read(most + 1)) <= most:
+                return content
     except FileNotFoundError as error:
         raise BundleError(
             f"the bundle lacks {path}: install it again, or run `make bundle`"
         ) from error
-    except OSError as error:
-        raise BundleError(f"cannot read {path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BundleError(f"cannot read {path}: {reason}") from error
+    raise BundleError(f"{path} is larger than {most >> 20} MiB: no bundle file is")
 
 
 def _golden(folder: Path, content: bytes, window: int, count: int, classes: int) -> Golden:
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            x = np.asarray(archive["x"], dtype=np.float32)
-            length = np.asarray(archive["length"], dtype=np.int32)
-            probability = np.asarray(archive["probability"], dtype=np.float32)
-            error = np.asarray(archive["error"], dtype=np.float32)
-    except Exception as fault:  # numpy and zipfile raise many kinds for a damaged archive
+        arrays = npz.arrays(content, ("x", "length", "probability", "error"), MAX_GOLDEN_BYTES)
+        x = np.asarray(arrays["x"], dtype=np.float32)
+        length = np.asarray(arrays["length"], dtype=np.int32)
+        probability = np.asarray(arrays["probability"], dtype=np.float32)
+        error = np.asarray(arrays["error"], dtype=np.float32)
+    except npz.FAULTS as fault:
         raise BundleError(
-            f"{folder / GOLDEN} cannot be read: {fault}; make the bundle again"
-        ) from (fault)
+            f"{folder / GOLDEN} cannot be read: {str(fault)[:120]}; make the bundle again"
+        ) from fault
     n = len(x)
     shapes = (x.shape[1:], length.shape, probability.shape, error.shape)
     if n == 0 or shapes != ((window, count), (n,), (n, classes), (n,)):
@@ -276,6 +305,13 @@ def _numbers(value: Any, shape: tuple[int, ...], key: str) -> F32:
         raise ValueError(f"{key} holds numbers that are not finite")
     array.setflags(write=False)
     return array
+
+
+def _word(value: Any, key: str) -> str:
+    """Return a text that people are shown: one short line that does nothing to a terminal."""
+    if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= MAX_WORD:
+        raise ValueError(f"{key} must be a text of at most {MAX_WORD} printable characters")
+    return value
 
 
 def _positive(value: Any, key: str) -> float:

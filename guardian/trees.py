@@ -11,15 +11,12 @@ before memory is asked for, and trees must be trees.
 
 from __future__ import annotations
 
-import io
-import warnings
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from guardian import npz
 from guardian.errors import BundleError
 from guardian.runner import softmax
 from guardian.tables import F32, F64, I32, Array
@@ -44,8 +41,6 @@ VIEWS = 3
 
 _ARRAYS = ("about", "feature", "threshold", "left", "right", "value", "root", "output", "baseline")
 _WHOLE = ("about", "feature", "left", "right", "root", "output")
-_FAULTS = (ValueError, TypeError, KeyError, OSError, EOFError, RuntimeError, OverflowError,
-           SyntaxError, zipfile.BadZipFile, zlib.error)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -259,7 +254,9 @@ def read(content: bytes, columns: int | None = None) -> Trees:
     Raises BundleError where it is no such file, or not of trees that can be walked.
     """
     try:
-        arrays = _unzipped(content)
+        arrays = npz.arrays(content, _ARRAYS, 8 * MAX_NODES)
+        rows = all(a.ndim == 1 for a in arrays.values())
+        _require(rows, "an array is not a row of numbers")
         version, kind, wide = (int(v) for v in arrays["about"])
         _require(version == FORMAT, f"its format is {version}, this Guardian reads {FORMAT}")
         _require(columns in (None, wide), f"its rows have {wide} columns, not {columns}")
@@ -272,33 +269,8 @@ def read(content: bytes, columns: int | None = None) -> Trees:
         if kind == VOTING:
             nodes["value"] = nodes["value"].reshape(-1, len(ends) - 1)
         return grown(kind, wide, nodes, arrays["root"], arrays["output"], ends[:-1], scale)
-    except _FAULTS as error:
+    except npz.FAULTS as error:
         raise BundleError(
             f"the trees cannot be read: {str(error)[:120] or type(error).__name__}; "
             "make the file again on the workstation"
         ) from error
-
-
-def _unzipped(content: bytes) -> dict[str, Array]:
-    """Return the arrays of an .npz, each no longer than its place allows."""
-    arrays = {}
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        for name in _ARRAYS:
-            info = archive.getinfo(f"{name}.npy")
-            _require(info.file_size <= 8 * MAX_NODES + 4_096, f"{name} is too long")
-            arrays[name] = _array(archive.read(info))
-    return arrays
-
-
-def _array(raw: bytes) -> Array:
-    """Return the array of a .npy: numbers alone, as many as there are bytes for."""
-    stream = io.BytesIO(raw)
-    version = np.lib.format.read_magic(stream)
-    _require(version == (1, 0), "an array has another version than 1.0")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of headers that Python 2 wrote
-        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-    _require(dtype.kind in "iuf" and len(shape) == 1, "an array is not a row of numbers")
-    rest = raw[stream.tell() :]
-    _require(len(rest) == shape[0] * dtype.itemsize, "an array is cut off")
-    return np.frombuffer(rest, dtype=dtype)

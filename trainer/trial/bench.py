@@ -27,6 +27,15 @@ BySequence = Callable[[Sequences], F64]
 BySlice = Callable[[Stream], F64]
 """A stream -> a score of each slice, float64[n]; -inf where it has none."""
 
+
+@dataclass(frozen=True)
+class Rivals:
+    """What a bundle is compared with, by name."""
+
+    by_sequence: Mapping[str, BySequence] = field(default_factory=dict)
+    by_slice: Mapping[str, BySlice] = field(default_factory=dict)
+
+
 GATEWAY, MODELS = "gateway", "models alone"
 """Whose incidents: with the plain counters, as shipped, and without."""
 
@@ -71,20 +80,14 @@ class Bench:
     bundle: Bundle
     scorer: Scorer
     ruler: Ruler
-    sequence_rivals: Mapping[str, BySequence] = field(default_factory=dict)
-    slice_rivals: Mapping[str, BySlice] = field(default_factory=dict)
+    rivals: Rivals = field(default_factory=Rivals)
 
     @classmethod
-    def of(
-        cls,
-        bundle: Bundle,
-        sequence_rivals: Mapping[str, BySequence] | None = None,
-        slice_rivals: Mapping[str, BySlice] | None = None,
-    ) -> Bench:
+    def of(cls, bundle: Bundle, rivals: Rivals | None = None) -> Bench:
         """Build the interpreters. Raises BundleError where the bundle does not run here."""
         scorer = Scorer(bundle)
         ruler = Ruler.of(bundle, scorer.score)
-        return cls(bundle, scorer, ruler, sequence_rivals or {}, slice_rivals or {})
+        return cls(bundle, scorer, ruler, rivals or Rivals())
 
     def play(self, stream: Stream, devices: DeviceTable) -> Played:
         """Judge a stream whose slices come in the order they were told."""
@@ -120,7 +123,7 @@ class Bench:
                         opened[name].append(
                             Opened(key, one.opened, one.cause, one.speaker, one.score, uids)
                         )
-        for name, by_slice in self.slice_rivals.items():
+        for name, by_slice in self.rivals.by_slice.items():
             column = best.setdefault(name, np.full(len(first), -np.inf))
             np.maximum.at(column, record, by_slice(stream))
         side = np.where(stream.orig_device >= 0, stream.orig_device, stream.resp_device)[first]
@@ -141,7 +144,7 @@ class Bench:
             "threat": scores.threat.astype(np.float64),
             "anomaly": scores.anomaly.astype(np.float64),
         }
-        return out | {name: rival(sequences) for name, rival in self.sequence_rivals.items()}
+        return out | {name: rival(sequences) for name, rival in self.rivals.by_sequence.items()}
 
 
 def _lives(stream: Stream, devices: DeviceTable) -> dict[str, tuple[int, int]]:

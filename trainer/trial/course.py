@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from guardian import bundle as bundles
 from guardian.bundle import Bundle
 from guardian.errors import InputError
 from trainer.trial import report
-from trainer.trial.bench import GATEWAY, MODELS, Bench, BySequence, BySlice
-from trainer.trial.figures import Case, family_of, infected_of
-from trainer.trial.subjects import ATTACK, SETUP, Subject, subjects
+from trainer.trial.bench import GATEWAY, MODELS, Bench, Rivals
+from trainer.trial.figures import Case, Pools, family_of, infected_of
+from trainer.trial.grafts import (
+    Guest,
+    Host,
+    chosen,
+    guest_of,
+    hosts_of,
+    mixed,
+    placebo_of,
+    simulated,
+)
+from trainer.trial.subjects import ATTACK, HOME, SETUP, Subject, subjects
 from trainer.trial.taken import Taken, take
 
 Echo = Callable[[str], None]
+
+HOSTS_AN_ATTACK, HOSTS_AN_INFECTION = 6, 4
+"""Lives that each guest is put into."""
+SEED = 20_261_122
 
 IN_PLACE, HOMES, GRAFTED, SIMULATED = "in place", "homes", "grafted", "simulated"
 PARTS = (IN_PLACE, HOMES, GRAFTED, SIMULATED)
@@ -73,14 +89,25 @@ class Course:
             family_of(played.label), classes,
         )  # fmt: skip
 
+    def graft(self, host: Host, guest: Guest, share: float) -> Case:
+        """Judge a guest in a host's life. Of a placebo all is benign, and `infected` says where and
+        when it was put."""
+        put = mixed(host, guest, share)
+        played = self.bench.play(put.stream, host.taken.devices)
+        key = host.taken.key(host.device)
+        malice = None if guest.malice is None else guest.malice + put.delta
+        return Case(
+            f"{guest.name} in {host.name}", frozenset({host.group, guest.group}), played,
+            {key: put.start}, malice, guest.family, {key: host.kind},
+        )  # fmt: skip
+
 
 def judge_bundle(
     folder: Path,
     data: Path,
     *,
     only: Collection[str] = PARTS,
-    rivals: Mapping[str, BySequence] | None = None,
-    slice_rivals: Mapping[str, BySlice] | None = None,
+    rivals: Rivals | None = None,
     echo: Echo = print,
 ) -> dict[str, Any]:
     """Judge a bundle on all captures for evaluation alone and return the report.
@@ -89,7 +116,7 @@ def judge_bundle(
     all lines rest on them. Raises BundleError and InputError where something cannot be read.
     """
     bundle = bundles.load(folder)
-    course = Course(Bench.of(bundle, rivals, slice_rivals), data, echo)
+    course = Course(Bench.of(bundle, rivals or Rivals()), data, echo)
     begun = time.monotonic()
     wanted = [s for s in subjects() if s.kind != ATTACK or IN_PLACE in only]
     for number, subject in enumerate(wanted, 1):
@@ -97,30 +124,72 @@ def judge_bundle(
         spent = time.monotonic() - begun
         left = spent / number * (len(wanted) - number)
         echo(f"{subject.name}; {number} of {len(wanted)}, about {left:.0f} s left")
-    return told(course, bundle, wanted)
+    found = told(course, bundle, wanted)
+    pools = Pools(homes_of(course, wanted))
+    hosts = [
+        h for s in wanted if s.kind == HOME for one in course.take(s) for h in hosts_of(s, one)
+    ]
+    attacks = [s for s in subjects() if s.kind == ATTACK]
+    if GRAFTED in only:
+        every = (guest_of(s, one) for s in attacks for one in course.take(s))
+        guests = [guest for guest in every if guest is not None]
+        found |= insert(course, GRAFTED, guests, hosts, pools, HOSTS_AN_ATTACK)
+    if SIMULATED in only:
+        echo("simulating infections")
+        found |= insert(course, SIMULATED, list(simulated()), hosts, pools, HOSTS_AN_INFECTION)
+    return found
 
 
 def told(course: Course, bundle: Bundle, wanted: Sequence[Subject]) -> dict[str, Any]:
-    """Return the report of what a course has judged."""
-    homes = [case for s in wanted if s.kind != ATTACK for case in course.cases[s.name]]
+    """Return the report of what a course has judged as it was recorded."""
+    pools = Pools(homes_of(course, wanted))
     rows = [report.home_row(s, course.cases[s.name]) for s in wanted if s.kind != ATTACK]
     attacks = [
-        report.attack_row(s, course.cases[s.name], homes) for s in wanted if s.kind == ATTACK
+        report.attack_row(s, course.cases[s.name], pools) for s in wanted if s.kind == ATTACK
     ]
     # A capture of what came from outside alone has no known device of the home in it.
     judged = [row for row in attacks if row[GATEWAY]["infected"]]
     setups = [row for row in rows if row["kind"] == SETUP]
     return {
         "bundle": {"name": bundle.name, "version": bundle.version, "digest": bundle.digest},
-        "in place": judged,
+        IN_PLACE: report.part(judged),
         "no device": [row["capture"] for row in attacks if not row[GATEWAY]["infected"]],
-        "homes": rows,
+        HOMES: rows,
         "rates": report.false_rates(rows),
         "setups": {
             "captures": sum(row["captures"] for row in setups),
             **{w: sum(row[w]["captures_with_one"] for row in setups) for w in (GATEWAY, MODELS)},
         },
-        "totals": {IN_PLACE: report.total(judged, GATEWAY)} if judged else {},
-        "macro": {IN_PLACE: report.macro(judged)} if judged else {},
-        "families": {IN_PLACE: report.families(judged)} if judged else {},
     }
+
+
+def homes_of(course: Course, wanted: Sequence[Subject]) -> list[Case]:
+    """Return the judged cases of benign homes and set-ups."""
+    return [case for s in wanted if s.kind != ATTACK for case in course.cases[s.name]]
+
+
+def insert(
+    course: Course, name: str, guests: list[Guest], hosts: list[Host], pools: Pools, count: int
+) -> dict[str, Any]:
+    """Judge guests in the lives of hosts, each beside its placebo; return that part of the report.
+
+    A host is never of the guest's network, nor is its placebo's device of the host's.
+    """
+    rng = np.random.default_rng(SEED)
+    rows, shams = [], []
+    begun = time.monotonic()
+    for number, guest in enumerate(guests):
+        others = [h for h in hosts if h.group != guest.group]
+        trials = []
+        for host in chosen(others, number, count):
+            strange = [h for h in hosts if h.group != host.group]
+            share = float(rng.uniform(0.4, 0.8))
+            sham = placebo_of(strange[int(rng.integers(len(strange)))], rng)
+            pair = (course.graft(host, guest, share), course.graft(host, sham, share))
+            trials.append(pair)
+            shams.append(pair[1])
+        rows.append(report.graft_row(guest.name, guest.family, trials, pools))
+        spent = time.monotonic() - begun
+        left = spent / (number + 1) * (len(guests) - number - 1)
+        course.echo(f"{name}: {guest.name}; {number + 1} of {len(guests)}, about {left:.0f} s left")
+    return {name: report.part(rows) | {"placebo": report.placebo(shams, pools)}}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from guardian.const import NS
-from guardian.tables import F64, I64, Array
+from guardian.tables import F64, I64, Array, Bool
 from trainer import calibrate, metrics
 from trainer.labels import CLASSES
 from trainer.trial.bench import Opened, Played
@@ -17,7 +17,7 @@ from trainer.trial.bench import Opened, Played
 FEW = 100
 """Below this many records a figure is told as k of n."""
 CONFIDENCE = 0.95
-SHARES = (0.01, 0.001)
+SHARES = (0.1, 0.01, 0.001)
 """False positives at which recall is told."""
 
 
@@ -134,7 +134,6 @@ def family_of(label: Array) -> str:
 # --- by record ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class Pool:
     """Benign records of captures other than the one that is judged.
 
@@ -142,29 +141,54 @@ class Pool:
     records decides where a line lies.
     """
 
-    scores: Mapping[str, F64]
-    weight: F64
-
-    @classmethod
-    def of(cls, cases: Sequence[Case], without: frozenset[str] = frozenset()) -> Pool:
-        """Pool the benign records of cases that share no group with `without`. Raises ValueError
-        where there is none."""
-        parts = []
-        for case in cases:
-            hit = case.played.label == 0
-            if hit.any() and not case.groups & without:
-                parts.append((case.played, hit, int(hit.sum())))
+    def __init__(self, parts: Sequence[tuple[Played, Bool]]) -> None:
+        """Pool the records of each that are marked. Raises ValueError where there is none."""
+        parts = [(played, hit) for played, hit in parts if hit.any()]
         if not parts:
             raise ValueError("no benign records of other captures to draw a line on")
-        names = parts[0][0].scores.keys()
-        return cls(
-            {name: np.concatenate([p.scores[name][hit] for p, hit, _ in parts]) for name in names},
-            np.concatenate([np.full(n, 1.0 / math.sqrt(n)) for _, _, n in parts]),
-        )
+        self.scores = {
+            name: np.concatenate([played.scores[name][hit] for played, hit in parts])
+            for name in parts[0][0].scores
+        }
+        sizes = [int(hit.sum()) for _, hit in parts]
+        self.weight: F64 = np.concatenate([np.full(n, 1.0 / math.sqrt(n)) for n in sizes])
+        self._lines: dict[tuple[str, float], float] = {}
 
     def line(self, name: str, share: float) -> float:
         """Return the score that at most this share of the benign records reach."""
-        return calibrate.threshold(self.scores[name], share, self.weight)
+        key = (name, share)
+        if key not in self._lines:
+            self._lines[key] = calibrate.threshold(self.scores[name], share, self.weight)
+        return self._lines[key]
+
+
+class Pools:
+    """The benign pool of each case: the homes of all other networks."""
+
+    def __init__(self, homes: Sequence[Case]) -> None:
+        self._homes = homes
+        self._known: dict[frozenset[str], Pool] = {}
+
+    def without(self, groups: frozenset[str]) -> Pool:
+        """Return the pool of homes of none of these groups. Raises ValueError where it is empty."""
+        # The short set-ups of one home are one capture in it.
+        if groups not in self._known:
+            by_name: dict[str, list[Case]] = {}
+            for case in self._homes:
+                if not case.groups & groups:
+                    by_name.setdefault(case.name, []).append(case)
+            self._known[groups] = Pool([_joined(cases) for cases in by_name.values()])
+        return self._known[groups]
+
+
+def _joined(cases: Sequence[Case]) -> tuple[Played, Bool]:
+    """Return several captures of a kind as one, as far as a pool needs it."""
+    scores = {
+        name: np.concatenate([c.played.scores[name] for c in cases if name in c.played.scores])
+        for name in dict.fromkeys(name for c in cases for name in c.played.scores)
+    }
+    label = np.concatenate([c.played.label for c in cases])
+    return replace(cases[0].played, label=label, scores=scores), label == 0
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from trainer.trial import figures
 from trainer.trial.bench import GATEWAY, MODELS
-from trainer.trial.figures import Case, Found, Pool
+from trainer.trial.figures import Case, Found, Pools
 from trainer.trial.subjects import CLASSES, SETUP, Subject
 
-Judged = tuple[Subject, list[Case]]
+AT = ("10%", "1%", "0.1%")
+"""Keys of figures.SHARES."""
 
 
-def attack_row(subject: Subject, cases: Sequence[Case], homes: Sequence[Case]) -> dict[str, Any]:
+def attack_row(subject: Subject, cases: Sequence[Case], pools: Pools) -> dict[str, Any]:
     """Return what became of an attack as it was recorded."""
     row: dict[str, Any] = {
         "capture": subject.name,
@@ -25,7 +27,7 @@ def attack_row(subject: Subject, cases: Sequence[Case], homes: Sequence[Case]) -
     for whose in (GATEWAY, MODELS):
         row[whose] = devices([f for c in cases for f in figures.found(c, whose)])
         row[whose]["false"] = sum(len(figures.false(c, whose)) for c in cases)
-    row["scorers"] = by_scorer(cases, homes)
+    row["scorers"] = by_scorer(cases, pools)
     row["records"] = sum(int((c.played.label > 0).sum()) for c in cases)
     return row
 
@@ -49,22 +51,22 @@ def devices(told: Sequence[Found]) -> dict[str, Any]:
     }
 
 
-def by_scorer(cases: Sequence[Case], homes: Sequence[Case]) -> dict[str, Any]:
+def by_scorer(cases: Sequence[Case], pools: Pools) -> dict[str, Any]:
     """Return the figures by record of every scorer; lines rest on homes of other networks."""
     out: dict[str, Any] = {}
     marked = [c for c in cases if (c.played.label > 0).any()]
     for case in marked:
-        pool = Pool.of(homes, case.groups)
+        pool = pools.without(case.groups)
         for name in case.played.scores:
             one = figures.recall(case, name, pool)
             if one is None:
                 continue
-            row = out.setdefault(name, {"records": 0, "auc": [], "ap": [], "1%": 0, "0.1%": 0})
+            row = out.setdefault(name, {"records": 0, "auc": [], "ap": [], **dict.fromkeys(AT, 0)})
             row["records"] += one.records
             row["auc"].append(one.auc)
             row["ap"].append(one.precision)
-            row["1%"] += one.found[0.01]
-            row["0.1%"] += one.found[0.001]
+            for at, share in zip(AT, figures.SHARES, strict=True):
+                row[at] += one.found[share]
     for row in out.values():
         row["auc"], row["ap"] = float(np.mean(row["auc"])), float(np.mean(row["ap"]))
     return out
@@ -136,8 +138,7 @@ def macro(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
             "captures": len(parts),
             "auc": float(np.mean([p["auc"] for p in parts])),
             "ap": float(np.mean([p["ap"] for p in parts])),
-            "1%": float(np.mean([p["1%"] / p["records"] for p in parts])),
-            "0.1%": float(np.mean([p["0.1%"] / p["records"] for p in parts])),
+            **{at: float(np.mean([p[at] / p["records"] for p in parts])) for at in AT},
             "devices over 0.1%": sum(p["0.1%"] > 0 for p in parts),
         }
     return out
@@ -156,6 +157,58 @@ def families(rows: Sequence[dict[str, Any]], scorer: str = "threat") -> dict[str
             **(macro(marked).get(scorer, {}) if marked else {}),
         }
     return out
+
+
+def graft_row(
+    name: str, family: str, trials: Sequence[tuple[Case, Case]], pools: Pools
+) -> dict[str, Any]:
+    """Return what became of one guest in several lives; each trial has the attack and its
+    placebo. A trial whose placebo raises an incident counts as not found."""
+    row: dict[str, Any] = {"capture": name, "family": family, "note": ""}
+    for whose in (GATEWAY, MODELS):
+        every, net, shams = [], [], 0
+        for attack, sham in trials:
+            (one,) = figures.found(attack, whose)
+            fired = figures.found(sham, whose)[0].seconds is not None
+            shams += fired
+            every.append(one)
+            net.append(replace(one, seconds=None, packets=None, cause="") if fired else one)
+        row[whose] = devices(net)
+        row[whose] |= {
+            "before placebo": sum(f.seconds is not None for f in every),
+            "placebos": shams, "false": 0,
+        }  # fmt: skip
+    row["scorers"] = by_scorer([attack for attack, _ in trials], pools)
+    row["records"] = sum(int((attack.played.label > 0).sum()) for attack, _ in trials)
+    return row
+
+
+def placebo(shams: Sequence[Case], pools: Pools) -> dict[str, Any]:
+    """Return what benign traffic raised where it was put into another device's life: incidents,
+    and records over the lines."""
+    out: dict[str, Any] = {"placebos": len(shams), "records": 0, "over": {}}
+    for whose in (GATEWAY, MODELS):
+        out[whose] = sum(figures.found(c, whose)[0].seconds is not None for c in shams)
+    for case in shams:
+        guest = np.char.startswith(case.played.uid, b"g")
+        pool = pools.without(case.groups)
+        out["records"] += int(guest.sum())
+        for name, scores in case.played.scores.items():
+            over = out["over"].setdefault(name, dict.fromkeys(AT, 0))
+            for at, share in zip(AT, figures.SHARES, strict=True):
+                over[at] += int((scores[guest] >= pool.line(name, share)).sum())
+    return out
+
+
+def part(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return rows of attacks with their sums and means."""
+    return {
+        "rows": list(rows),
+        "total": total(rows, GATEWAY),
+        "models alone": total(rows, MODELS),
+        "macro": macro(rows),
+        "families": families(rows),
+    }
 
 
 def total(rows: Sequence[dict[str, Any]], whose: str) -> dict[str, int]:

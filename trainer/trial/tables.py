@@ -8,35 +8,49 @@ from typing import Any
 from trainer.card import share, table
 from trainer.trial.bench import GATEWAY, MODELS
 
+PARTS = ("in place", "grafted", "simulated")
+
 IN_PLACE_HEAD = ("capture", "attack", "infected found", "seconds", "packets", "told as",
                  "models alone", "false", "records", "AUC", "AP", "at 1 %", "at 0.1 %")  # fmt: skip
 HOMES_HEAD = ("home", "devices", "device-days", "records", "false incidents", "models alone",
               "what they were")  # fmt: skip
 RATES_HEAD = ("class of device", "devices", "device-days", "false incidents", "a device-day",
               "at most (95 %)", "models alone", "at most (95 %)")  # fmt: skip
-SCORERS_HEAD = ("scorer", "captures", "AUC", "AP", "at 1 %", "at 0.1 %",
+GRAFTED_HEAD = ("attack", "kind", "before placebo", "placebos that fire", "found, net", "seconds",
+                "packets", "told as", "models alone, net", "records", "AUC", "AP", "at 1 %",
+                "at 0.1 %")  # fmt: skip
+SCORERS_HEAD = ("scorer", "captures", "AUC", "AP", "at 10 %", "at 1 %", "at 0.1 %",
                 "captures with a record over the 0.1 % line")  # fmt: skip
 
 
 def short(report: dict[str, Any]) -> str:
     """Return what a person at a terminal wants to see first."""
     parts = [headline(report), ""]
-    if report["in place"]:
-        parts += [in_place(report["in place"]), ""]
+    for name in PARTS:
+        part = report.get(name)
+        if part and part["rows"]:
+            parts += [f"{name}:", (in_place if name == "in place" else grafted)(part["rows"]), ""]
+            parts += [f"{name}, by record:", scorers(part["macro"]), ""]
+            if "placebo" in part:
+                parts += [placebo(part["placebo"]), ""]
     parts += [homes(report["homes"]), "", rates(report["rates"])]
-    for name in ("in place", "grafted", "simulated"):
-        if report.get("macro", {}).get(name):
-            parts += ["", f"by record, {name}:", scorers(report["macro"][name])]
     return "\n".join(parts) + "\n"
 
 
 def headline(report: dict[str, Any]) -> str:
     """Return one line of the figures that count most."""
     about, parts = report["bundle"], []
-    for name in ("in place", "grafted", "simulated"):
-        sums = report["totals"].get(name)
-        if sums:
+    for name in PARTS:
+        part = report.get(name)
+        if part and part["rows"]:
+            sums, threat = part["total"], part["macro"].get("threat")
             parts.append(f"{name} {sums['found']} of {sums['infected']} infected found")
+            if threat:
+                parts[-1] += f", AUC {threat['auc']:.3f}, {threat['0.1%']:.1%} at 0.1 %"
+            if "placebo" in part:
+                parts[-1] += (
+                    f" (placebo {part['placebo'][GATEWAY]} of {part['placebo']['placebos']})"
+                )
     every = report["rates"].get("all")
     if every and every["days"]:
         parts.append(
@@ -51,6 +65,43 @@ def headline(report: dict[str, Any]) -> str:
     )
 
 
+def grafted(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the table of attacks in other devices' lives."""
+    out = []
+    for row in rows:
+        told, alone = row[GATEWAY], row[MODELS]
+        threat = row["scorers"].get("threat")
+        n = threat["records"] if threat else 0
+        out.append([
+            row["capture"], row["family"] or "-", f"{told['before placebo']} of {told['infected']}",
+            str(told["placebos"]), f"{told['found']} of {told['infected']}",
+            number(told["seconds"], ",.1f"), number(told["packets"], ",.0f"),
+            ", ".join(told["causes"]) or "-", f"{alone['found']} of {alone['infected']}",
+            f"{n:,}", *_figures(threat),
+        ])  # fmt: skip
+    return table(GRAFTED_HEAD, out)
+
+
+def placebo(found: dict[str, Any]) -> str:
+    """Return what the placebo raised, as a sentence."""
+    n, over = found["records"], found["over"].get("threat", {})
+    return (
+        f"Placebo: {found[GATEWAY]} of {found['placebos']} open an incident (models alone"
+        f" {found[MODELS]}); of their {n:,} records {share(over.get('1%', 0), n)} reach the 1 %"
+        f" line of threat and {share(over.get('0.1%', 0), n)} the 0.1 % line."
+    )
+
+
+def _figures(threat: dict[str, Any] | None) -> list[str]:
+    if threat is None:
+        return ["-"] * 4
+    n = threat["records"]
+    return [
+        f"{threat['auc']:.3f}", f"{threat['ap']:.3f}", share(threat["1%"], n),
+        share(threat["0.1%"], n),
+    ]  # fmt: skip
+
+
 def in_place(rows: Sequence[dict[str, Any]]) -> str:
     """Return the table of attacks."""
     out = []
@@ -62,9 +113,7 @@ def in_place(rows: Sequence[dict[str, Any]]) -> str:
             row["capture"], row["family"] or "-", f"{told['found']} of {told['infected']}",
             number(told["seconds"], ".1f"), number(told["packets"], ",.0f"),
             ", ".join(told["causes"]) or "-", f"{alone['found']} of {alone['infected']}",
-            str(told["false"]), f"{n:,}" if n else "-",
-            number(threat and threat["auc"], ".3f"), number(threat and threat["ap"], ".3f"),
-            share(threat["1%"], n) if threat else "-", share(threat["0.1%"], n) if threat else "-",
+            str(told["false"]), f"{n:,}" if n else "-", *_figures(threat),
         ])  # fmt: skip
     return table(IN_PLACE_HEAD, out)
 
@@ -98,8 +147,8 @@ def scorers(found: dict[str, Any]) -> str:
     """Return the table of scorers by record, the best AUC first."""
     order = sorted(found.items(), key=lambda item: -item[1]["auc"])
     return table(SCORERS_HEAD, [
-        [name, f["captures"], f"{f['auc']:.3f}", f"{f['ap']:.3f}", f"{f['1%']:.1%}",
-         f"{f['0.1%']:.1%}", f"{f['devices over 0.1%']} of {f['captures']}"]
+        [name, f["captures"], f"{f['auc']:.3f}", f"{f['ap']:.3f}", f"{f['10%']:.1%}",
+         f"{f['1%']:.1%}", f"{f['0.1%']:.1%}", f"{f['devices over 0.1%']} of {f['captures']}"]
         for name, f in order
     ])  # fmt: skip
 

@@ -179,12 +179,20 @@ def demo(keep: Path | None, broker: str | None, bundle: Path | None) -> None:
 @CONFIG
 @INTERFACE
 @FILTER
-@click.option("--quick", is_flag=True, help="Settings, model and database alone, for ExecStartPre.")
+@click.option("--quick", is_flag=True, help="Leave out what takes time: for ExecStartPre.")
 def check(config: Path | None, interface: tuple[str, ...], text: str | None, quick: bool) -> None:
-    """Tell what is wrong and how to mend it: settings, rights, model, broker."""
-    from guardian.check import check as work
+    """Tell what is wrong and how to mend it, a line each: `ok`, `note` or `WRONG`.
 
-    raise SystemExit(work(watching(settings_of(config), interface, text), quick=quick))
+    Looks at settings, interface, ring, rights, model, database, disk, alerts, clock, the running
+    daemon, broker and hub. Exits with 1 where something is wrong.
+    """
+    from guardian.check import check as work
+    from guardian.config import file_of
+
+    def settings() -> Any:
+        return watching(settings_of(config), interface, text)
+
+    raise SystemExit(work(settings, file_of(config), quick=quick))
 
 
 @cli.command()

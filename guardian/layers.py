@@ -149,20 +149,21 @@ def checked(keys: Keys, layer: Layer) -> dict[str, dict[str, Any]]:
     for section, values in layer.tree.items():
         if section == "version":
             continue
-        known(section, [*keys, "version"], layer.where(section))
+        if section not in keys:
+            known(section, [*keys, "version"], layer.where(section))
         if not isinstance(values, Mapping):
             raise ConfigError(
                 f"{layer.where(section)}: {section} must be a section, written [{section}]"
             )
         found = out[section] = {}
         for name, value in values.items():
-            where = layer.where(section, name)
-            known(name, list(keys[section]), where)
+            if name not in keys[section]:
+                known(name, list(keys[section]), layer.where(section, name))
             try:
                 found[name] = keys[section][name].value(copy.copy(value))
             except ValueError as error:
-                more = _inner(layer, section, name, value, str(error))
-                raise ConfigError(f"{more or where}: {error}") from error
+                where = _inner(layer, section, name, value, str(error))
+                raise ConfigError(f"{where or layer.where(section, name)}: {error}") from error
     return out
 
 
@@ -191,18 +192,33 @@ def line_of(text: str, path: Iterable[str]) -> str:
     It is the first line with which the text, read up to there, holds the key; so it is right for
     every way in which TOML may write one.
     """
-    lines = text.splitlines(keepends=True)
-    begin = 1
-    for number in range(1, len(lines) + 1):
-        try:
-            node: Any = tomllib.loads("".join(lines[:number]))
-        except tomllib.TOMLDecodeError:
-            continue  # in the midst of a list of several lines
-        for name in path:
-            node = node.get(name) if isinstance(node, Mapping) else None
-            if node is None:
-                break
+    lines, names = text.splitlines(keepends=True), tuple(path)
+    if not _holds(_until(lines, len(lines))[1], names):
+        return ""
+    without, holding = 0, len(lines)
+    while holding - without > 1:
+        middle = (without + holding) // 2
+        number, tree = _until(lines, middle)
+        if _holds(tree, names):
+            holding = number
         else:
-            return f" line {begin}"
-        begin = number + 1
-    return ""
+            without = middle
+    return f" line {_until(lines, holding - 1)[0] + 1}"
+
+
+def _until(lines: list[str], number: int) -> tuple[int, Tree]:
+    """Return the last line up to `number` that ends what it belongs to, and the tree until it."""
+    while number > 0:
+        try:
+            return number, tomllib.loads("".join(lines[:number]))
+        except tomllib.TOMLDecodeError:
+            number -= 1  # in the midst of a list of several lines
+    return 0, {}
+
+
+def _holds(tree: Any, names: Iterable[str]) -> bool:
+    for name in names:
+        if not isinstance(tree, Mapping) or name not in tree:
+            return False
+        tree = tree[name]
+    return True

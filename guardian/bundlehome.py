@@ -68,6 +68,10 @@ class BundleHome:
             log.warning("the daemon fell twice with the bundle installed last: it is taken back")
             with suppress(GuardianError):
                 self.rollback("it made the daemon fall")
+        return self.chosen()
+
+    def chosen(self) -> Bundle:
+        """Return the same without counting a start."""
         for place in (self.current, self.previous):
             if not _is_folder(place):
                 if place == self.current:
@@ -78,6 +82,26 @@ class BundleHome:
             except BundleError as error:
                 log.warning("the bundle in %s is left out: %s", place, error)
         return bundles.load(bundles.default_path())
+
+    def lay(self, folder: Path) -> None:
+        """Lay a copy of a bundle ready; what lay there goes. Raises BundleError."""
+        laid = self.folder / ".laid"
+        try:
+            shutil.rmtree(laid, ignore_errors=True)
+            put(folder, laid, self.key)
+            if os.geteuid() == 0:
+                # The daemon's user must be able to read it, and to write beside it.
+                owner = self.folder.parent.stat()
+                for path in (self.folder, laid, *laid.iterdir()):
+                    os.chown(path, owner.st_uid, owner.st_gid)
+            if self.ready.exists():
+                shutil.rmtree(self.ready)
+            laid.rename(self.ready)
+        except OSError as error:
+            raise BundleError(
+                f"cannot write {self.folder} ({error.strerror or error}): do it as the daemon's "
+                "user, `sudo -u guardian`"
+            ) from error
 
     def install(self, digest: str) -> Bundle:
         """Put what lies ready in place, if it still is the bundle of this digest, and return it.
@@ -128,7 +152,7 @@ class BundleHome:
         except OSError as error:
             raise BundleError(f"cannot write {self.folder}: {error.strerror or error}") from error
         self.settled()
-        found = self.begin()
+        found = self.chosen()
         self.note("rolled back", why, found)
         return found
 
@@ -183,9 +207,3 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:
         return False
-
-
-def may_write(home: BundleHome) -> bool:
-    """Tell whether this user may lay a bundle ready."""
-    folder = home.folder if _is_folder(home.folder) else home.folder.parent
-    return os.access(folder, os.W_OK)

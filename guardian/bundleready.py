@@ -98,7 +98,7 @@ class ReadyBundle:
         if self._seen is None or self._seen[0] != stamp:
             self._seen = (stamp, self._read())
         ready = self._seen[1]
-        return None if ready is None or ready.digest == self._using else ready
+        return None if ready is None or (ready.digest and ready.digest == self._using) else ready
 
     def _read(self) -> Ready | None:
         try:

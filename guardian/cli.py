@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from guardian import __version__
+from guardian.bundlecli import BUNDLE_COMMANDS
 from guardian.configcli import CONFIG_COMMANDS
 from guardian.errors import ConfigError, GuardianError
 from guardian.installcli import INSTALL_COMMANDS
@@ -217,6 +218,7 @@ def dump(what: str, db: Path | None, form: str, config: Path | None) -> None:
 
 
 for command in (
+    *BUNDLE_COMMANDS,
     *CONFIG_COMMANDS,
     *INSTALL_COMMANDS,
     *STATUS_COMMANDS,

@@ -30,7 +30,16 @@ from guardian.schema import (
 )
 
 Kind = Literal[
-    "allow", "snooze", "feedback", "name", "undo", "forget", "budget", "drill", "install"
+    "allow",
+    "snooze",
+    "feedback",
+    "name",
+    "undo",
+    "forget",
+    "budget",
+    "drill",
+    "install",
+    "rollback",
 ]
 KINDS: tuple[str, ...] = get_args(Kind)
 
@@ -56,7 +65,8 @@ class Command:
     allow: device, peer, cause (each text or null, not all null), until (ns or null).
     snooze: device, until (ns). feedback: incident, answer. name: device, name.
     undo: command, the id of an allow, a snooze or a feedback. forget: device.
-    budget: a_week (0: no limit). drill and install take none.
+    budget: a_week (0: no limit). install: anyway (true asks for no rehearsal). drill and rollback
+    take none.
     """
 
     id: str
@@ -90,6 +100,7 @@ _TEXTS: dict[str, tuple[str, ...]] = {
     "budget": (),
     "drill": (),
     "install": (),
+    "rollback": (),
 }
 
 MAX_BUDGET = 10_000

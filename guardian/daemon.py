@@ -28,10 +28,11 @@ from guardian.polling import Polling
 from guardian.publish import Publisher
 from guardian.record import Recorder
 from guardian.reload import Reloader
-from guardian.runtime import load_bundle, open_pipeline
+from guardian.runtime import daemon_bundle, open_pipeline
 from guardian.setback import SET_BACK_NS
 from guardian.store import Store, StoreError
 from guardian.tables import Frames
+from guardian.takeover import Takeover
 
 __all__ = ["Daemon", "hub_states", "once", "status_line"]
 
@@ -72,7 +73,7 @@ class Daemon:
         settings = self._settings
         logs.begin()
         logs.set_levels(settings.log.level, settings.log.parts)
-        bundle = load_bundle(settings)
+        bundle = daemon_bundle(settings)
         with ExitStack() as stack:
             notifier = Notifier()
             stack.callback(notifier.close)
@@ -99,6 +100,8 @@ class Daemon:
             )  # fmt: skip
             stack.callback(lambda: parts.publisher.close(time.time_ns()))
             self._hub = Hub(parts, utc_offset_s=time.localtime().tm_gmtoff)
+            self._models = Takeover(parts, settings)
+            self._hub.ready = self._models.ready
             health = Health(store.path, settings.metrics)
             stack.callback(health.close)
             self._listen()
@@ -143,6 +146,7 @@ class Daemon:
         """Loop until told to stop, then end every open connection and write all."""
         parts.polling.restore(time.time_ns())
         self._hub.begin(time.time_ns())
+        self._models.begin()
         bundle = parts.pipeline.bundle
         home = self._home(parts)
         name = ", ".join(self._settings.capture.interface)
@@ -157,6 +161,7 @@ class Daemon:
                     self._anew(parts, (clock - frames.now) // NS)
                     parts.polling.restore(frames.now)
                     self._hub.begin(frames.now)
+                    self._models.begin()
                     home = self._home(parts)
                 clock = self._take(parts, frames)
                 health.handled(frames)
@@ -186,6 +191,9 @@ class Daemon:
     def _take(self, parts: Parts, frames: Frames) -> int:
         """Let a batch go all the way, then a fire drill's frames that are due; return the clock."""
         step = parts.pipeline.step(frames)
+        if parts.pipeline.fallen:
+            with kept_going():
+                self._models.step()
         for batch in (None, *self._hub.drill.frames(step.now)):
             step = step if batch is None else parts.pipeline.step(batch)
             self._hub.saw(step)
@@ -198,6 +206,7 @@ class Daemon:
         with kept_going():
             parts.recorder.tell(parts.polling.poll(time.time_ns()), time.time_ns())
             self._hub.look_around(time.time_ns())
+            self._models.step()
         self._hub.changed = False
         states = self._hub.states(parts.live.drops, time.time_ns())
         parts.publisher.update(*states)
@@ -216,6 +225,7 @@ class Daemon:
             parts.store.commit(last.now)
         parts.publisher.update(*self._hub.states(parts.live.drops, time.time_ns()))
         parts.live.tell_drops()
+        self._models.close()
 
     def _reload(self, notifier: Notifier, parts: Parts) -> None:
         """Take up the settings as they are now, as far as that goes while we run."""

@@ -40,6 +40,10 @@ class Polling:
         devices.load(devices_by(now, self._store.devices()))
         for key, name in self._store.names().items():
             devices.set_name(key, name)
+        self.resume(now)
+
+    def resume(self, now: int) -> None:
+        """Tell incidents that begin anew what was open, what was told and what the user said."""
         incidents = self._pipeline.incidents
         budget = self._store.fact(BUDGET)
         if budget.isdecimal():

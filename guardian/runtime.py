@@ -7,6 +7,7 @@ from pathlib import Path
 from guardian import bundle as bundles
 from guardian.addresses import Lan, mac_pack
 from guardian.bundle import Bundle
+from guardian.bundlehome import BundleHome
 from guardian.config import Settings
 from guardian.devices import DeviceTable
 from guardian.errors import ConfigError
@@ -15,9 +16,22 @@ from guardian.privacy import NO_HOSTS, Privacy
 
 
 def load_bundle(settings: Settings) -> Bundle:
-    """Return the bundle that the settings name, checked; the shipped one by default."""
-    folder = Path(settings.model.bundle) if settings.model.bundle else bundles.default_path()
-    return bundles.load(folder)
+    """Return the bundle that the settings name, checked; the shipped one by default.
+
+    One that they name must be signed where they have a key; the shipped one came with the program.
+    """
+    if not settings.model.bundle:
+        return bundles.load(bundles.default_path())
+    return bundles.load(Path(settings.model.bundle), key=settings.model.key)
+
+
+def daemon_bundle(settings: Settings) -> Bundle:
+    """Return the bundle that a starting daemon shall use: as `load_bundle`, but the one installed
+    last where the settings name none.
+    """
+    if settings.model.bundle:
+        return load_bundle(settings)
+    return BundleHome.beside(settings.store.path, settings.model.key).begin()
 
 
 def open_pipeline(

@@ -3,13 +3,16 @@
 * packets that the kernel dropped before they were read;
 * names that devices ask for over encrypted DNS: what they call is then known by address alone;
 * connections of which only one side passes here: the other takes a way around the gateway;
-* frames that are not understood.
+* frames that are not understood;
+* what flooding devices did that no model read (guardian/shedding.py), and connections that a full
+  table ended early.
 
 Everything counts over the last day, in hours; a day without any makes the spot vanish.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +34,9 @@ are those that were open when Guardian started."""
 UNREAD_PERCENT = 5.0
 DROPS_PERCENT = 0.1
 """Shares of the day's packets."""
+
+MAX_NAMED = 3
+"""Flooding devices that are named."""
 
 DNS_PORT = 853
 """DNS over TLS and QUIC."""
@@ -65,6 +71,8 @@ class _Hour:
     packets: int = 0
     drops: int = 0
     unread: int = 0
+    shed: int = 0
+    evicted: int = 0
     connections: int = 0
     """TCP connections with data, and those of them seen from one side."""
     one_sided: int = 0
@@ -89,7 +97,8 @@ class BlindSpots:
         self._hours: list[_Hour] = []
         self._dns: dict[str, int] = {}
         """When a device last asked an encrypted server, ns."""
-        self._last = (0, 0, 0)
+        self._last = (0, 0, 0, 0, 0)
+        self._flooding: tuple[str, ...] = ()
 
     def add(self, step: Step, devices: DeviceTable) -> None:
         """Take a step's records and slices."""
@@ -111,14 +120,20 @@ class BlindSpots:
             if key and (key in self._dns or len(self._dns) < MAX_DEVICES):
                 self._dns[key] = step.now
 
-    def count(self, counts: Counts, drops: int, now: int) -> None:
-        """Take the counts since the start; the kernel's drops among them."""
+    def count(self, counts: Counts, drops: int, now: int, flooding: Sequence[str] = ()) -> None:
+        """Take the counts since the start; the kernel's drops among them.
+
+        flooding are the names of devices that were not judged for all they did, worst first.
+        """
+        self._flooding = tuple(flooding[:MAX_NAMED])
         unread = counts.malformed + sum(counts.not_understood.values())
-        total = (counts.packets, drops, unread)
+        total = (counts.packets, drops, unread, counts.shed, counts.evicted)
         hour = self._hour(now)
         hour.packets += total[0] - self._last[0]
         hour.drops += total[1] - self._last[1]
         hour.unread += total[2] - self._last[2]
+        hour.shed += total[3] - self._last[3]
+        hour.evicted += total[4] - self._last[4]
         self._last = total
 
     def _hour(self, now: int) -> _Hour:
@@ -154,6 +169,18 @@ class BlindSpots:
             )
         if unread and 100.0 * unread >= UNREAD_PERCENT * packets:
             spots.append(f"{unread:,} frames of the last day were not understood")
+        shed, evicted = sum(h.shed for h in day), sum(h.evicted for h in day)
+        if shed:
+            spots.append(
+                f"{shed:,} connections of {', '.join(self._flooding) or 'a device'}, which floods, "
+                "were recorded in the last day but not judged, since many alike were; those of all "
+                "others were"
+            )
+        if evicted:
+            spots.append(
+                f"{evicted:,} connections of the last day were ended early, since a flood filled "
+                "the table"
+            )
         return Blind(len(self._dns), share, tuple(spots))
 
 

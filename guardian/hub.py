@@ -133,7 +133,7 @@ class Hub:
         if moment - self._rules_at >= RULES_S:
             self._look(now, moment)
         counts = pipeline.counts
-        self.blind.count(counts, drops, now)
+        self.blind.count(counts, drops, now, [name for name, _ in pipeline.shed()])
         blind = self.blind.seen(now)
         packets, connections = self._rates.add(moment, counts.packets, counts.connections)
         gateway, devices = hub_states(pipeline, drops)

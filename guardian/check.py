@@ -15,7 +15,7 @@ from guardian.bundle import Bundle
 from guardian.checkpoints import Note
 from guardian.config import Settings, mqtt_password
 from guardian.errors import CaptureError, ConfigError, GuardianError, InputError
-from guardian.runtime import load_bundle
+from guardian.runtime import daemon_bundle
 from guardian.scoring import Scorer
 from guardian.tell import harmless
 
@@ -141,7 +141,7 @@ def rights(settings: Settings) -> str:
 
 def model(settings: Settings, loaded: list[Bundle] | None = None) -> str:
     """Load the bundle and compare its golden outputs; raises BundleError."""
-    bundle = load_bundle(settings)
+    bundle = daemon_bundle(settings, starting=False)
     scorer = Scorer(bundle)
     if loaded is not None:
         loaded.append(bundle)

@@ -25,13 +25,14 @@ def load_bundle(settings: Settings) -> Bundle:
     return bundles.load(Path(settings.model.bundle), key=settings.model.key)
 
 
-def daemon_bundle(settings: Settings) -> Bundle:
-    """Return the bundle that a starting daemon shall use: as `load_bundle`, but the one installed
-    last where the settings name none.
+def daemon_bundle(settings: Settings, *, starting: bool = True) -> Bundle:
+    """Return the bundle that a daemon uses: as `load_bundle`, but the one installed last where the
+    settings name none. `starting` counts the starts with a new one, which may make the daemon fall.
     """
     if settings.model.bundle:
         return load_bundle(settings)
-    return BundleHome.beside(settings.store.path, settings.model.key).begin()
+    home = BundleHome.beside(settings.store.path, settings.model.key)
+    return home.begin() if starting else home.chosen()
 
 
 def open_pipeline(

@@ -136,7 +136,7 @@ def copy_running(target: Path) -> None:
     """
     for found in closure(NAME):
         editable = json.loads(found.read_text("direct_url.json") or "{}").get("dir_info", {})
-        if editable.get("editable") or not found.files:
+        if editable.get("editable") or not found.files or not found.read_text("RECORD"):
             raise InstallError(
                 f"{found.name} runs from a checkout or the system's packages, which cannot be "
                 "copied: `make wheel`, then guardian install --wheel dist/guardian_home-*.whl"

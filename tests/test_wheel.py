@@ -67,7 +67,8 @@ def test_it_holds_the_package_the_bundle_and_the_unit_and_nothing_else(wheel: Pa
         for package in ("guardian", "trainer")
         for path in (ROOT / package).rglob("*.py")
     }
-    expected |= {"guardian/py.typed", "guardian/systemd/guardian.service"}
+    expected.add("guardian/py.typed")
+    expected |= {f"guardian/systemd/{path.name}" for path in (ROOT / "systemd").iterdir()}
     files = bundle.load(bundle.default_path()).manifest["files"]
     expected |= {f"guardian/models/default/{name}" for name in (*files, bundle.MANIFEST)}
     assert names == expected
@@ -125,3 +126,29 @@ def test_train_says_what_is_missing(installed: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "pip install 'guardian-home[train]'" in done.stderr
+
+
+def test_it_installs_itself_where_no_index_is(installed: Path, tmp_path: Path) -> None:
+    """A copy of what runs becomes the program; it works from there and was tried before."""
+    root = tmp_path / "root"
+    (root / "etc").mkdir(parents=True)
+    base = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+    done = guardian(installed, "install", "--root", str(root), "--python", str(base))
+    assert done.returncode == 0, done.stderr
+    assert "a copy of what runs now" in done.stdout
+    assert "the shipped model (it answers as it must on" in done.stdout
+    program = root / "opt" / "guardian"
+    (site,) = (program / "lib").glob("python3.*/site-packages")
+    assert (site / "guardian" / "models" / "default" / "manifest.json").is_file()
+    assert not (site / "pytest").exists()  # what it does not need stays behind
+    script = (program / "bin" / "guardian").read_text(encoding="ascii")
+    assert script.startswith("#!/opt/guardian/bin/python -I\n")
+    ran = run(program / "bin" / "python", "-I", program / "bin" / "guardian", "check", "--help")
+    assert ran.returncode == 0, ran.stderr
+    assert (root / "etc/systemd/system/guardian.service").is_file()
+    wanted = root / "etc/systemd/system/multi-user.target.wants/guardian.service"
+    assert wanted.is_symlink()
+    again = guardian(installed, "uninstall", "--root", str(root), "--purge")
+    assert again.returncode == 0, again.stderr
+    assert not program.exists()
+    assert not wanted.is_symlink()

@@ -2,7 +2,8 @@
 # Installs the programs that the tests talk to, where they are missing and it may.
 set -eu
 missing=""
-for pair in mosquitto:mosquitto tcpdump:tcpdump ip:iproute2 openssl:openssl; do
+for pair in mosquitto:mosquitto mosquitto_sub:mosquitto-clients tcpdump:tcpdump ip:iproute2 \
+    openssl:openssl strace:strace systemd-analyze:systemd; do
     program=${pair%%:*}
     package=${pair##*:}
     PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null 2>&1 || missing="$missing $package"

@@ -232,6 +232,8 @@ class Daemon:
         notifier.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
         with kept_going():
             self._reloader.reload(parts)
+        # What is made anew later, is made from these.
+        self._settings = replace(self._reloader.settings, capture=self._settings.capture)
         notifier.send("READY=1")
 
     def _home(self, parts: Parts) -> HomeNetworks:

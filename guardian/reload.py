@@ -116,7 +116,7 @@ class Reloader:
             return
         self._read_at, self._fault = time.time(), ""
         changed = differences(self.settings, new)
-        live = [path for path in changed if _rule(path).live]
+        live = [path for path in changed if can_change(path)]
         self._waiting = tuple(path for path in changed if path not in live)
         for section in dict.fromkeys(path.partition(".")[0] for path in live):
             self._apply(section, [p for p in live if p.startswith(f"{section}.")], new, parts)
@@ -149,6 +149,7 @@ def differences(old: Settings, new: Settings) -> list[str]:
     ]
 
 
-def _rule(path: str) -> Any:
+def can_change(path: str) -> bool:
+    """Tell whether a key can change while the daemon runs."""
     section, _, name = path.partition(".")
-    return KEYS[section][name].rule
+    return KEYS[section][name].rule.live and section in APPLY

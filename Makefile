@@ -9,7 +9,7 @@ TFLITE := .venv-tflite
 PEER := .venv-peer
 PIP := -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test quick lint bundle evaluate bench bench-engine bench-live bench-train table peer wheel deb matrix clean base dev tflite tools
+.PHONY: help demo test test-hub quick lint bundle evaluate bench bench-engine bench-live bench-train table peer wheel deb matrix clean base dev tflite tools
 
 help:
 	@echo "make demo      simulate a home with one infected device and watch it being found"
@@ -23,6 +23,7 @@ help:
 	@echo "make bench-live  where drops begin on a live interface (root)"
 	@echo "make bench-train  fitting beside plain Keras, for docs/BENCHMARKS.md"
 	@echo "make table     every model on every data set, for docs/models-by-set.md (goes on if killed)"
+	@echo "make test-hub  a real Home Assistant beside a running daemon (root; Debian packages, PyPI)"
 	@echo "make wheel     build the wheel"
 	@echo "make deb       build a package for Debian bookworm and trixie (ARCH=arm64: for a Pi)"
 	@echo "make matrix    try wheel and package in fresh Debian roots (root; ten minutes)"
@@ -105,6 +106,12 @@ peer:
 
 bench-train: dev
 	$(DEV)/bin/python -m tests.bench_training
+
+# Home Assistant itself, in GUARDIAN_HUB_CACHE (~/.cache/guardian-hub, 2 GB): ten minutes the first
+# time, two afterwards. It writes the list of entities into docs/hub.md.
+test-hub: dev tools
+	@sh tests/hub/install.sh
+	$(DEV)/bin/python -m tests.hub.real --write docs/hub.md
 
 # build/ keeps what an earlier tree held, which must not travel.
 wheel: base

@@ -24,6 +24,9 @@ EVENT_TYPES = ("opened", "escalated", "closed")
 DRILL_MAC = "02:47:44:4e:00:01"
 """The device that exists in fire drills alone: locally administered, `GDN` in the middle."""
 
+DRILL_SAID, DRILL_LAST = "last_drill_said", "last_drill"
+"""Facts of the database: how the last fire drill went, and when one last worked (ns)."""
+
 MAX_LISTED = 5
 """Peers and features in an incident's message: Home Assistant keeps attributes up to 16 KiB."""
 

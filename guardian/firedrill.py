@@ -18,7 +18,7 @@ import numpy as np
 
 from guardian.checksum import sums
 from guardian.const import NS
-from guardian.discovery import DRILL_MAC
+from guardian.discovery import DRILL_LAST, DRILL_MAC, DRILL_SAID
 from guardian.feed import SPARE_BYTES
 from guardian.incidents import IncidentEvent
 from guardian.merge import LINK_ETHERNET
@@ -51,9 +51,6 @@ GIVE_UP_S = 150.0
 
 SHOWN_S = 20.0
 """The device stays on the hub for so long after the alarm, for automations to look at it."""
-
-FACT, LAST = "last_drill_said", "last_drill"
-"""Facts of the database: how the last one went, and when one last worked (ns)."""
 
 
 def frame(number: int) -> U8:
@@ -127,9 +124,9 @@ class FireDrill:
         One that a restart cut off is over: its device is forgotten here.
         """
         store = self._parts.store
-        last = store.fact(LAST)
+        last = store.fact(DRILL_LAST)
         self.last = int(last) if last.isdecimal() else 0
-        self.said = store.fact(FACT)
+        self.said = store.fact(DRILL_SAID)
         self._parts.polling.actions["drill"] = lambda _args, _now: self.start()
         if not self.running and self._parts.pipeline.devices.index(DRILL_MAC) >= 0:
             self._end(time.time_ns())
@@ -167,7 +164,7 @@ class FireDrill:
                 self._told_at = now
                 self.last = time.time_ns()
                 span = (now - self._begun) / NS
-                self._parts.store.set_fact(LAST, str(self.last))
+                self._parts.store.set_fact(DRILL_LAST, str(self.last))
                 self._say(f"worked: told {span:.0f} s after the first frame")
 
     def step(self, now: int) -> list[IncidentEvent]:
@@ -198,5 +195,5 @@ class FireDrill:
     def _say(self, what: str) -> None:
         when = datetime.fromtimestamp(time.time()).astimezone()
         self.said = f"{when:%Y-%m-%d %H:%M}: {what}"
-        self._parts.store.set_fact(FACT, self.said)
+        self._parts.store.set_fact(DRILL_SAID, self.said)
         log.info("the fire drill %s", what)

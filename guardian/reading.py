@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guardian.const import MAX_PEERS, NS
+from guardian.discovery import DRILL_MAC
 from guardian.rules import Rule, holding
 from guardian.schema import StoreError, open_reader
 from guardian.wishes import Allow
@@ -207,8 +208,11 @@ def spent(db: Database, now: int) -> Row:
 
 
 def _one(db: Database, condition: str, since: int) -> int:
-    sql = f"SELECT count(*) FROM incident_events WHERE {condition}"
-    return int(db.execute(sql, (since,)).fetchone()[0])
+    sql = (
+        f"SELECT count(*) FROM incident_events WHERE {condition} "
+        "AND incident NOT IN (SELECT id FROM incidents WHERE mac = ?)"  # fire drills
+    )
+    return int(db.execute(sql, (since, DRILL_MAC)).fetchone()[0])
 
 
 def _weeks(db: Database, now: int) -> int:

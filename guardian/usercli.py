@@ -13,8 +13,9 @@ import click
 
 from guardian import commands, reading
 from guardian.const import NS
+from guardian.drillcli import DRILL_COMMANDS
 from guardian.saycli import allow, feedback, snooze, till, what
-from guardian.shell import common, database, leave, print_json
+from guardian.shell import common, database, find, leave, print_json
 from guardian.tell import amount, cut, harmless, pad, paragraph, table, when
 
 __all__ = ["USER_COMMANDS", "database", "print_alerts"]
@@ -28,13 +29,21 @@ COLOURS = {"high": "red", "medium": "yellow", "low": "cyan"}
 
 @click.command()
 @click.option("--name", nargs=2, metavar="DEVICE NAME", help="Give a device a name ('': none).")
+@click.option("--forget", "gone", metavar="DEVICE", help="Forget a device that is gone.")
 @common
-def devices(name: tuple[str, str] | None, db: Path | None, as_json: bool) -> None:
-    """List the devices at home, or name one.
+def devices(name: tuple[str, str] | None, gone: str | None, db: Path | None, as_json: bool) -> None:
+    """List the devices at home, name one, or forget one.
 
-    DEVICE is a MAC, an address or the name so far.
+    DEVICE is a MAC, an address or the name so far. What was forgotten leaves the hub, too; its
+    incidents stay, and if it is still there it comes back as a new device.
     """
     path, now = database(db), time.time_ns()
+    if gone is not None:
+        if name is not None:
+            raise click.UsageError("--name and --forget stand alone")
+        key, called = find(path, gone)
+        leave(path, "forget", {"device": key}, f"{called} ({key}) is forgotten", as_json)
+        return
     if name is not None:
         with reading.reading(path) as tables:
             key = reading.find_device(tables, name[0])["key"]
@@ -79,13 +88,23 @@ def _state(device: reading.Row, now: float) -> str:
     help="At most so many.",
 )  # fmt: skip
 @click.option("--held", is_flag=True, help="Those beyond the week's limit, held back.")
+@click.option(
+    "--a-week", type=click.IntRange(0, commands.MAX_BUDGET), metavar="N",
+    help="Tell at most so many a week from now on; 0: no limit.",
+)  # fmt: skip
 @common
-def alerts(only_open: bool, limit: int, held: bool, db: Path | None, as_json: bool) -> None:
+def alerts(
+    only_open: bool, limit: int, held: bool, a_week: int | None, db: Path | None, as_json: bool
+) -> None:
     """List what a person should know, open ones first.
 
     Beyond [alerts] a_week (2) in seven days, incidents of less than high severity are held back.
     """
     now = time.time()
+    if a_week is not None:
+        said = f"at most {a_week} alerts a week" if a_week else "no limit of alerts"
+        leave(database(db), "budget", {"a_week": a_week}, said, as_json)
+        return
     with reading.reading(database(db)) as tables:
         found = reading.alerts(tables, only_open=only_open, limit=limit, held=held)
         week = reading.said_of(reading.spent(tables, time.time_ns()))
@@ -208,4 +227,6 @@ def _examples(i: reading.Row) -> str:
     return table(head, rows, (8, 21, 21, 10, 6, 10, 10)) if rows else ""
 
 
-USER_COMMANDS: list[click.Command] = [devices, alerts, explain, allow, snooze, feedback]
+USER_COMMANDS: list[click.Command] = [
+    devices, alerts, explain, allow, snooze, feedback, *DRILL_COMMANDS,
+]  # fmt: skip

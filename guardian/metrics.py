@@ -30,8 +30,9 @@ COUNTERS = {
     "malformed_total": ("counts", "malformed", "Packets that break their protocol's rules."),
     "bad_checksums_total": ("counts", "bad_checksums", "Packets with a wrong checksum."),
     "drops_total": ("", "drops", "Packets the kernel dropped since a ring was full."),
-    "evicted_connections_total": ("evicted", "connections", "Connections a full table gave up."),
-    "evicted_devices_total": ("evicted", "devices", "Devices that a full table forgot."),
+    "evicted_connections_total": ("counts", "evicted", "Connections a full table ended early."),
+    "evicted_devices_total": ("devices", "evicted", "Devices that a full table forgot."),
+    "shed_slices_total": ("counts", "shed", "Slices of floods that no model read."),
     "refused_incidents_total": ("incidents", "refused", "Incidents that did not open: too many."),
     "cpu_seconds_total": ("cpu", "seconds", "Processor time since the start."),
 }  # fmt: skip

@@ -144,10 +144,10 @@ def _missed(s: dict[str, Any]) -> str:
     counts = s["counts"]
     found = [
         (s["drops"], "packets dropped by the kernel (raise [capture] ring_mib)"),
-        (s["evicted"]["connections"], "connections given up by a full table"),
-        (s["evicted"]["devices"], "devices forgotten by a full table"),
+        (counts["evicted"], "connections ended early by a full table"),
+        (counts["shed"], "slices of floods not scored"),
+        (s["devices"]["evicted"], "devices forgotten by a full table"),
         (s["incidents"]["refused"], "incidents not opened (too many)"),
-        (counts.get("unscored", 0), "sequences not scored (a flood)"),
         (counts["malformed"], "malformed packets"),
         (counts["bad_checksums"], "packets with a wrong checksum"),
         (sum(counts["not_understood"].values()), "frames not understood"),

@@ -79,12 +79,9 @@ class Vitals:
             "rates": dict(self._rates),
             "counts": counts | {"incomplete": pipeline.incomplete},
             "drops": gateway.drops,
-            "evicted": {
-                "connections": pipeline.conns.evicted,
-                "devices": pipeline.devices.evictions,
-            },
             "devices": {
                 "known": gateway.devices,
+                "evicted": pipeline.devices.evictions,
                 **{state: sum(d.state == state for d in shown) for state in _ORDER},
                 "list": [
                     {"key": d.key, "name": d.name, "ip": d.ip, "state": d.state,

@@ -56,7 +56,7 @@ class Memory:
     @classmethod
     def load(cls, path: Path) -> Memory:
         """Return what was written; nothing where the file is missing or damaged."""
-        with suppress(OSError, ValueError, RecursionError, TypeError):
+        with suppress(OSError, ValueError, RecursionError, TypeError, AttributeError, KeyError):
             found = json.loads(path.read_text(encoding="ascii"))
             parts = ({str(k): int(v) for k, v in found[name].items()} for name in ("asked", "used"))
             return cls(path, *parts)
@@ -131,7 +131,7 @@ def take_in(
         if time.monotonic() > deadline:
             echo(f"{name}: no word from the daemon yet; guardian bundle status tells later")
             return 0
-        time.sleep(min(1.0, wait_s / 10))
+        time.sleep(min(1.0, wait_s / 50))
     if found.get("what") == "installed":
         memory.used[fresh.digest] = now
         echo(f"{name} takes over, after its rehearsal")

@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from guardian.const import NS
@@ -49,7 +49,8 @@ def lay_out(database: Path, folder: Path, now: int) -> Path | None:
         for old in sorted(folder.glob("guardian-*.db"))[:-KEEP]:
             old.unlink()
     except (OSError, sqlite3.Error) as error:
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):
+            fresh.unlink()
         raise GuardianError(
             f"cannot lay the home's traffic into {folder} ({error}): check its rights and the disk"
         ) from error

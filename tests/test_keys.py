@@ -18,8 +18,8 @@ def test_one_uid_is_that_among_many() -> None:
     for seed in (0, 7, 1 << 130):
         many = keys.uids(low, high, rest, begin, gen, seed)
         alone = [
-            keys.uids(*(column[k : k + 1] for column in (low, high, rest, begin, gen)), seed)[0]
-            for k in range(n)
+            keys.uids(low[at], high[at], rest[at], begin[at], gen[at], seed)[0]
+            for at in (slice(k, k + 1) for k in range(n))
         ]
         assert many.tolist() == alone
         assert len(set(alone)) == n

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -13,31 +14,35 @@ from typing import Any
 import numpy as np
 import pytest
 
-from guardian import capture, live
-from guardian.config import AlertsSettings, CaptureSettings, MqttSettings, Settings
+from guardian import capture, daemon, live, logs
+from guardian.config import AlertsSettings, CaptureSettings, Settings, StoreSettings
 from guardian.const import NS
-from guardian.daemon import Daemon
 from guardian.live import LiveCapture
 from guardian.merge import nothing
-from guardian.notify import Notifier
-from guardian.publish import Publisher
-from guardian.runtime import load_bundle
 from guardian.setback import SET_BACK_NS
 from guardian.simulate import Infection, home, simulate
-from guardian.store import Store
 from guardian.tables import Frames
 from tests.torture.traffic import shifted
 
 HOUR = 3_600 * NS
 
+Opened = Callable[[Path, Path, list[tuple[float, float]]], list[tuple[float, str]]]
+
 
 class Played:
     """A capture as live frames; ends the daemon when it is over."""
 
+    drops = 0
+
     def __init__(self, frames: Iterator[Frames]) -> None:
         self._frames = frames
         self.daemon: Any = None
-        self.drops = 0
+
+    def drops_by_interface(self) -> dict[str, int]:
+        return {"lo": 0}
+
+    def up_by_interface(self) -> dict[str, bool]:
+        return {"lo": True}
 
     def read(self, _: float) -> Frames | None:
         frames = next(self._frames, None)
@@ -52,6 +57,8 @@ class Played:
 
     def tell_drops(self) -> None: ...
 
+    def close(self) -> None: ...
+
 
 @pytest.fixture(scope="module")
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -61,11 +68,24 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def opened(path: Path, db: Path, steps: list[tuple[float, float]]) -> list[tuple[float, str]]:
-    """Return (seconds into the capture, cause) of the incidents that a daemon tells.
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
+    """A daemon over a capture: (seconds into it, cause) of the incidents it tells."""
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in signals]
 
-    `steps` are (seconds into the capture, hours by which the clock is then wrong).
-    """
+    def run(path: Path, db: Path, steps: list[tuple[float, float]]) -> list[tuple[float, str]]:
+        return _opened(monkeypatch, path, db, steps)
+
+    yield run
+    for number, handler in zip(signals, before, strict=True):
+        signal.signal(number, handler)
+
+
+def _opened(
+    monkeypatch: pytest.MonkeyPatch, path: Path, db: Path, steps: list[tuple[float, float]]
+) -> list[tuple[float, str]]:
+    """`steps` are (seconds into the capture, hours by which the clock is then wrong)."""
     first = next(capture.read_frames(path, 200)).now
 
     def played() -> Iterator[Frames]:
@@ -74,12 +94,16 @@ def opened(path: Path, db: Path, steps: list[tuple[float, float]]) -> list[tuple
             by = [0, *(hours for at, hours in wrong if frames.now >= at)][-1]
             yield shifted(frames, by)
 
-    settings = Settings(capture=CaptureSettings(interface=("lo",)), alerts=AlertsSettings(a_week=0))
-    daemon, source = Daemon(settings), Played(played())
-    source.daemon = daemon
-    with Store(db) as store, Publisher(MqttSettings(), store) as publisher:
-        pipeline = daemon._pipeline(load_bundle(settings))
-        daemon._watch(Notifier(), source, pipeline, store, publisher)  # type: ignore[arg-type]
+    source = Played(played())
+    monkeypatch.setattr(daemon, "LiveCapture", lambda _: source)
+    monkeypatch.setattr(logs, "begin", lambda: None)  # the test's own handlers stay
+    settings = Settings(
+        capture=CaptureSettings(interface=("lo",)),
+        alerts=AlertsSettings(a_week=0),
+        store=StoreSettings(path=str(db)),
+    )
+    source.daemon = daemon.Daemon(settings)
+    assert source.daemon.run() == 0
     with closing(sqlite3.connect(db)) as connection:
         rows = connection.execute(
             "SELECT at, cause FROM incident_events e JOIN incidents i ON i.id = e.incident "
@@ -90,7 +114,7 @@ def opened(path: Path, db: Path, steps: list[tuple[float, float]]) -> list[tuple
 
 @pytest.mark.slow
 def test_an_attack_after_a_clock_that_stepped_is_found_as_soon(
-    attacked: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    opened: Opened, attacked: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     steady = opened(attacked, tmp_path / "steady.db", [])
     assert [cause for _, cause in steady] == ["scan"]
@@ -110,7 +134,7 @@ def test_an_attack_after_a_clock_that_stepped_is_found_as_soon(
         assert kept[0] >= db.execute("SELECT sum(count) FROM connections").fetchone()[0]
 
 
-def test_a_small_step_back_is_waited_for(attacked: Path, tmp_path: Path) -> None:
+def test_a_small_step_back_is_waited_for(opened: Opened, attacked: Path, tmp_path: Path) -> None:
     """Below the threshold the watch goes on; the attack is found at most so much later."""
     step_h = SET_BACK_NS / HOUR * 0.9
     found = opened(attacked, tmp_path / "small.db", [(1_200.0, step_h), (2_390.0, 0.0)])

@@ -278,10 +278,11 @@ def _read(path: Path, most: int = MAX_FILE_BYTES) -> bytes:
 def _golden(folder: Path, content: bytes, window: int, count: int, classes: int) -> Golden:
     try:
         arrays = npz.arrays(content, ("x", "length", "probability", "error"), MAX_GOLDEN_BYTES)
-        x = np.asarray(arrays["x"], dtype=np.float32)
-        length = np.asarray(arrays["length"], dtype=np.int32)
-        probability = np.asarray(arrays["probability"], dtype=np.float32)
-        error = np.asarray(arrays["error"], dtype=np.float32)
+        with np.errstate(all="ignore"):  # what becomes of numbers out of range is looked at below
+            x = np.asarray(arrays["x"], dtype=np.float32)
+            length = np.asarray(arrays["length"], dtype=np.int32)
+            probability = np.asarray(arrays["probability"], dtype=np.float32)
+            error = np.asarray(arrays["error"], dtype=np.float32)
     except npz.FAULTS as fault:
         raise BundleError(
             f"{folder / GOLDEN} cannot be read: {str(fault)[:120]}; make the bundle again"
@@ -298,7 +299,8 @@ def _golden(folder: Path, content: bytes, window: int, count: int, classes: int)
 
 
 def _numbers(value: Any, shape: tuple[int, ...], key: str) -> F32:
-    array = np.asarray(value, dtype=np.float32)
+    with np.errstate(all="ignore"):
+        array = np.asarray(value, dtype=np.float32)
     if array.shape != shape:
         raise ValueError(f"{key} has shape {array.shape}, {shape} is needed")
     if not np.isfinite(array).all():

@@ -12,6 +12,8 @@ import numpy as np
 
 from guardian.tables import I64, U8, U64, Array
 
+_AT_ONCE = 4_096
+"""Pieces summed in one go: their ends, looked at once more, are still in a cache."""
 _ONES = np.uint64(0xFFFF)
 _HEAD_MASK = np.array([0, 0xFF, 0xFFFF, 0xFFFFFF], dtype=np.uint32)
 """The first 0 to 3 bytes in memory of a little-endian word."""
@@ -19,15 +21,15 @@ _HEAD_MASK = np.array([0, 0xFF, 0xFFFF, 0xFFFFFF], dtype=np.uint32)
 
 def fold(sums: Array) -> U64:
     """Return uint64[n] of 16-bit one's complement sums of uint64[n] plain sums."""
-    # A remainder by 0xFFFF, where only nothing at all gives zero; numpy divides quickly by a number,
-    # but takes remainders slowly.
+    # A remainder by 0xFFFF, where only nothing at all gives zero; numpy is quick to divide by a
+    # number, but slow to take remainders.
     folded: U64 = sums - sums // _ONES * _ONES
     folded[(folded == 0) & (sums != 0)] = _ONES
     return folded
 
 
 def sums(data: U8, start: I64, stop: I64) -> U64:
-    """Return uint64[n]: folded big-endian sums of data[start:stop], an odd byte padded with zero."""
+    """Return uint64[n]: folded big-endian sums of data[start:stop], an odd byte padded by zero."""
     return fold(unfolded(data, start, stop))
 
 
@@ -36,6 +38,11 @@ def unfolded(data: U8, start: I64, stop: I64) -> U64:
 
     Pieces lie inside data; they are fastest in rising order.
     """
+    if len(start) > _AT_ONCE:
+        parts = range(0, len(start), _AT_ONCE)
+        return np.concatenate(
+            [unfolded(data, start[k : k + _AT_ONCE], stop[k : k + _AT_ONCE]) for k in parts]
+        )
     if not len(start):
         return np.zeros(0, dtype=np.uint64)
     low, high = int(start.min()) & ~3, (int(stop.max()) | 3) + 1

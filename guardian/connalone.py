@@ -49,7 +49,7 @@ from guardian.connstate import (
 from guardian.connstore import Store
 from guardian.const import NS, SLICE_FIRST_NS, SLICE_NEXT_NS
 from guardian.keys import Keys
-from guardian.tables import I64, U8, Packets
+from guardian.tables import I64, U8, Bool, Packets
 
 IDLE_NS = 60 * NS
 """Inactivity allowed for UDP, ICMP and unknown protocols."""
@@ -67,6 +67,23 @@ def piece_at(born: I64, tick: I64) -> I64:
     since = tick - born - SLICE_FIRST_NS
     number: I64 = np.where(since < 0, 0, since // SLICE_NEXT_NS + 1)
     return number
+
+
+def slice_begins(born: I64, place: I64, tick: I64) -> Bool:
+    """Return bool[n]: the packet is in another slice than the one before it of its connection.
+
+    born: of connections; place: whose each packet is, rising; tick: rising for each.
+    """
+    begins = np.zeros(len(place), dtype=np.bool_)
+    first = np.flatnonzero(np.append(True, place[1:] != place[:-1]))
+    last = np.append(first[1:], len(place)) - 1
+    of = born[place[first]]
+    cut = piece_at(of, tick[first]) != piece_at(of, tick[last])  # few are
+    if cut.any():
+        rows = np.flatnonzero(np.repeat(cut, last - first + 1))
+        piece = piece_at(born[place[rows]], tick[rows])
+        begins[rows[1:]] = (piece[1:] != piece[:-1]) & (place[rows[1:]] == place[rows[:-1]])
+    return begins
 
 
 def boundary(born: I64, tick: I64) -> I64:

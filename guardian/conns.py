@@ -16,7 +16,7 @@ import numpy as np
 
 from guardian import events, keys, parents, ports, rounds, stateless, tcp
 from guardian.addresses import Lan
-from guardian.connalone import IDLE_NS, Alone, piece_at
+from guardian.connalone import IDLE_NS, Alone, slice_begins
 from guardian.connstate import (
     BORN,
     DNS,
@@ -101,7 +101,7 @@ class ConnTable:
         packets, all_packets = parents.to_group(decoded.packets)
         n = len(packets)
         if n:
-            clock = np.maximum.accumulate(np.maximum(packets.ts, self._now))
+            clock = _highest(packets.ts, self._now)
             for begin, end in self._pieces(n, parents.cuts(packets, clock)):
                 part = slice(begin, end)
                 whole = begin == 0 and end == n
@@ -134,7 +134,7 @@ class ConnTable:
         """Take packets; those that came through tunnels name their carriers in all_packets."""
         store, serial = self._store, self._count
         self._count += len(packets)
-        self._highest = np.maximum.accumulate(np.maximum(packets.ts, self._latest))
+        self._highest = _highest(packets.ts, self._latest)
         self._latest = int(self._highest[-1])
         keyed, order, groups, slots = self._group(packets)
         tick_first = clock[groups.leaders]
@@ -174,16 +174,12 @@ class ConnTable:
         index, place = order[left], groups.number[left]
         if len(index):
             low = keyed.low_sends[index]
-            piece = piece_at(store.ints[slots, BORN][place], clock[index])
-            happened = events.cut(
-                index, place, low, packets, clock, piece, cut_is_gap=self._cut_is_gap
-            )
-            left, snapshots = rounds.advance(
-                store, slots, proto == _TCP, happened, packets, data, index, low
-            )
+            opens = slice_begins(store.ints[slots, BORN], place, clock[index])
+            cut = events.cut(index, place, low, packets, clock, opens, cut_is_gap=self._cut_is_gap)
+            left, snapshots = rounds.advance(store, slots, proto == _TCP, cut, packets, data)
             self._keep(snapshots)
             if left.any():
-                happened = {name: column[left] for name, column in happened.items()}
+                happened = cut.some(left)
                 whose, happened["place"] = np.unique(happened["place"], return_inverse=True)
                 alone = Alone(
                     store, packets, keyed, clock, data, serial, self._begin_one,
@@ -373,6 +369,14 @@ class ConnTable:
         records, self._records = _due(self._records, now)
         slices, self._slices = _due(self._slices, now)
         return Told(records, slices)
+
+
+def _highest(ts: I64, before: int) -> I64:
+    """Return the highest of the times up to each, and before them."""
+    if len(ts) and int(ts[0]) >= before and (ts[1:] >= ts[:-1]).all():
+        return ts  # as they mostly are: looking costs a fifth of accumulating
+    highest: I64 = np.maximum.accumulate(np.maximum(ts, before))
+    return highest
 
 
 def _shares(counts: list[int], room: int) -> list[int]:

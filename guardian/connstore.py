@@ -237,11 +237,10 @@ class Store:
     def records(self, slots: I64, told: I64, lan: Lan) -> Conns:
         """Return finished connections as records."""
         ints = self.ints[slots]
-        low, high, rest = self.low[slots], self.high[slots], self.rest[slots]
+        low, high, rest = (a.take(slots, axis=0) for a in (self.low, self.high, self.rest))
         low_port, high_port, proto = keys.unpack(rest)
         forward = ints[:, LOW] != 0
-        turn = forward[:, None]
-        orig, resp = np.where(turn, low, high), np.where(turn, high, low)
+        orig, resp = keys.picked(forward, low, high), keys.picked(forward, high, low)
         both = np.concatenate((orig, resp))
         local = lan.local(both) | UNROUTED.contains(both)
         duration = np.maximum(ints[:, LAST] - ints[:, TS], 0) / NS

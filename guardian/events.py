@@ -8,6 +8,8 @@ Whether it may (the state of the connection, the numbers it begins with) apply()
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from guardian.connstate import (
@@ -46,56 +48,128 @@ Columns = dict[str, Array]
 Lists = dict[str, list[int]]
 
 
-def cut(  # noqa: PLR0915 (one column after the other)
+@dataclass(frozen=True)
+class Sorted:
+    """Packets sorted by connection and time."""
+
+    index: I64
+    """Which they are."""
+    low: Bool
+    """The low end of the key sent it."""
+    ack: U32
+    length: I64
+
+
+class Cut(Columns):
+    """Columns of events, and the packets that they were cut from.
+
+    What few events are asked for is not made for all: firsts() and leads().
+    """
+
+    def __init__(self, columns: Columns, order: Sorted) -> None:
+        super().__init__(columns)
+        self.order = order
+
+    def members(self, at: I64) -> tuple[I64, I64]:
+        """Return where the packets of events lie in the order, and where each event's begin among
+        those."""
+        first, count = self["first"][at], self["count"][at]
+        begins = np.cumsum(count) - count
+        which = np.arange(int(count.sum())) + np.repeat(first - begins, count)
+        return which, begins
+
+    def firsts(self, at: I64) -> Columns:
+        """Return of events where each end first sent data, and a packet without, FAR for never."""
+        which, begins = self.members(at)
+        low, data = self.order.low[which], self.order.length[which] > 0
+        found: Columns = {}
+        for name, side in (("l", low), ("h", ~low)):
+            for kind, mine in (("data", side & data), ("pure", side & ~data)):
+                where = np.where(mine, which, FAR)
+                found[f"{kind}_{name}"] = np.minimum.reduceat(where, begins)
+        return found
+
+    def leads(self, at: I64) -> Columns:
+        """Return of events the bytes of an end before the other's first packet, and before its
+        first acknowledgement beyond that packet's: how much may have been in flight without any."""
+        which, begins = self.members(at)
+        first, count = self["first"][at], self["count"][at]
+        last = begins + count - 1
+        low, ack, length = (
+            column[which] for column in (self.order.low, self.order.ack, self.order.length)
+        )
+        place = np.arange(len(which))
+        found: Columns = {}
+        for name, side, other in (("l", low, "h"), ("h", ~low, "l")):
+            size = np.where(side, length, 0)
+            sent = np.cumsum(size)
+            base = sent[begins] - size[begins]
+            opening = np.repeat(self[f"ack1_{name}"][at], count)
+            raised = np.where(~side & (ack != opening), place, FAR)
+            raised = np.minimum.reduceat(raised, begins)
+            spoke = self[f"first_{other}"][at] - first + begins
+            found[f"lead1_{name}"] = sent[np.minimum(spoke, last)] - base
+            found[f"lead2_{name}"] = sent[np.minimum(raised, last)] - base
+        return found
+
+    def some(self, mask: Bool) -> Columns:
+        """Return all columns of some events, those that are made on demand, too."""
+        at = np.flatnonzero(mask)
+        columns = {name: column[at] for name, column in self.items()}
+        return {**columns, **self.firsts(at), **self.leads(at)}
+
+
+def cut(
     index: I64,
     place: I64,
     low: Bool,
     packets: Packets,
     clock: I64,
-    piece: I64,
+    opens: Bool,
     *,
     cut_is_gap: bool,
-) -> Columns:
+) -> Cut:
     """Cut packets, sorted by connection and time, into events; return columns of events.
 
-    index: the packets; place: the number of each one's connection; piece: the slice in which
-    each lies, for a run ends with a slice. A column with two values, for the low and the high end
-    of the key, has _l and _h in its name; `single` marks the packets that are no part of a run
-    whatever is around them.
+    index: the packets; place: the number of each one's connection; opens: those that are in
+    another slice than the one before, for a run ends with a slice. A column with two values, for
+    the low and the high end of the key, has _l and _h in its name; `single` marks the packets that
+    are no part of a run whatever is around them.
     """
     m = len(index)
-    at = np.arange(m)
-    seq, ack = packets.seq[index], packets.ack[index]
-    flags = packets.flags[index]
-    length = packets.payload_len[index]
-    captured = packets.payload_cap[index] if cut_is_gap else length
-    ip_len = packets.ip_len[index]
-    window = packets.window[index]
-    bad = packets.bad_csum[index]
-    tick = clock[index]
-    single = (
-        (flags & (_CONTROL | F_ACK) != F_ACK)
-        | bad
-        | (window == 0)
-        | (captured < length)
-        | (packets.proto[index] != 6)
-    )
-    same, opposite = _before(at, low)
-    breaks = single.copy()
+    seq, ack = packets.seq.take(index), packets.ack.take(index)
+    length = packets.payload_len.take(index)
+    captured = packets.payload_cap.take(index) if cut_is_gap else length
+    single = packets.flags.take(index) & (_CONTROL | F_ACK) != F_ACK
+    single |= packets.bad_csum.take(index)
+    single |= packets.window.take(index) == 0
+    single |= packets.proto.take(index) != 6
+    single |= captured < length
+    breaks = single | opens
     breaks[0] = True
-    breaks[1:] |= single[:-1] | (place[1:] != place[:-1]) | (piece[1:] != piece[:-1])
-    start = np.maximum.accumulate(np.where(breaks, at, 0))
-    end_seq = (seq + length.astype(np.uint32)).astype(np.uint32)
-    odd = (same >= start) & ((seq != end_seq[same]) | (_ahead(ack, ack[same]) < 0))
-    odd |= (opposite >= start) & (_ahead(ack, end_seq[opposite]) > 0)
+    breaks[1:] |= single[:-1]
+    breaks[1:] |= place[1:] != place[:-1]
+
+    # Each end's packets for themselves, and what the other end had sent before each.
+    ends = (np.flatnonzero(low), np.flatnonzero(~low))
+    run = np.cumsum(breaks)
+    start = np.flatnonzero(breaks).take(run - 1)
+    after = seq + length.astype(np.uint32)
+    odd = np.empty(m, dtype=np.bool_)
+    for mine, others in (ends, ends[::-1]):
+        a, r = ack.take(mine), run.take(mine)
+        strange = np.zeros(len(mine), dtype=np.bool_)
+        strange[1:] = seq.take(mine[1:]) != after.take(mine[:-1])
+        strange[1:] |= _ahead(a[1:], a[:-1]) < 0
+        strange[1:] &= r[1:] == r[:-1]
+        before = np.append(others, -1).take(mine - np.arange(len(mine)) - 1)
+        strange |= (before >= start.take(mine)) & (_ahead(a, after.take(before)) > 0)
+        odd[mine] = strange
     breaks |= odd
     breaks[1:] |= odd[:-1]
 
     first = np.flatnonzero(breaks)
-    run = np.cumsum(breaks) - 1
     stop = np.append(first[1:], m)
-    high = ~low
-    data = length > 0
     columns: Columns = {
         "place": place[first],
         "single": single[first],
@@ -104,37 +178,31 @@ def cut(  # noqa: PLR0915 (one column after the other)
         "captured": captured[first],
         **of_packets(index[first], low[first], packets, clock),
     }
-    columns["ts_max"] = np.maximum.reduceat(packets.ts[index], first)
-    columns["tick_end"] = tick[stop - 1]
-    for name, side in (("l", low), ("h", high)):
-        earliest = np.minimum.reduceat(np.where(side, at, FAR), first)
-        latest = np.maximum.reduceat(np.where(side, at, 0), first)
-        begin = np.minimum(earliest, m - 1)
-        columns[f"first_{name}"] = earliest
-        columns[f"seq_{name}"] = seq[begin]
-        columns[f"ack_{name}"] = ack[latest]
-        columns[f"pkts_{name}"] = np.add.reduceat(side.astype(np.int64), first)
-        columns[f"ipb_{name}"] = np.add.reduceat(np.where(side, ip_len, 0), first)
-        columns[f"bytes_{name}"] = np.add.reduceat(np.where(side, length, 0), first)
-        columns[f"data_{name}"] = np.minimum.reduceat(np.where(side & data, at, FAR), first)
-        columns[f"pure_{name}"] = np.minimum.reduceat(np.where(side & ~data, at, FAR), first)
-        columns[f"mac_{name}"] = packets.src_mac[index[begin]]
-    # Bytes of an end before the other's first packet, and before its first acknowledgement beyond
-    # that packet's: how much may have been in flight without any.
-    ends = stop - 1
-    for name, side, other in (("l", low, "h"), ("h", high, "l")):
-        sent = np.cumsum(np.where(side, length, 0))
-        base = sent[first] - np.where(side[first], length[first], 0)
-        spoke = columns[f"first_{other}"]
-        opening = ack[np.minimum(spoke, m - 1)][run]
-        raised = np.minimum.reduceat(np.where(~side & (ack != opening), at, FAR), first)
-        columns[f"ack1_{name}"] = ack[np.minimum(spoke, m - 1)]
-        columns[f"lead1_{name}"] = sent[np.minimum(spoke, ends)] - base
-        columns[f"lead2_{name}"] = sent[np.minimum(raised, ends)] - base
+    columns["tick_end"] = clock[index[stop - 1]]
+    in_time = packets.ts is clock or np.array_equal(packets.ts, clock)
+    columns["ts_max"] = (
+        columns["tick_end"] if in_time else np.maximum.reduceat(packets.ts.take(index), first)
+    )
+    lows = np.append(0, np.cumsum(low))
+    from_low, upto_low = lows[first], lows[stop]
+    sides = (("l", ends[0], from_low, upto_low), ("h", ends[1], first - from_low, stop - upto_low))
+    for name, mine, begin, end in sides:
+        where = np.append(mine, FAR)
+        earliest = where[begin]
+        columns[f"first_{name}"] = earliest = np.where(earliest < stop, earliest, FAR)
+        columns[f"pkts_{name}"] = pkts = end - begin
+        columns[f"ack_{name}"] = ack[np.where(pkts > 0, where[end - 1], 0)]
+        opening = np.minimum(earliest, m - 1)
+        columns[f"seq_{name}"] = seq[opening]
+        columns[f"mac_{name}"] = packets.src_mac[index[opening]]
+        columns[f"ack1_{'h' if name == 'l' else 'l'}"] = ack[opening]
+        for amount, each in (("bytes", length.take(mine)), ("ipb", packets.ip_len[index[mine]])):
+            total = np.append(0, np.cumsum(each))
+            columns[f"{amount}_{name}"] = total[end] - total[begin]
     # The last acknowledgement before the other end spoke: it may not pass what was known.
     turn = np.maximum(columns["first_l"], columns["first_h"])
     columns["lead_ack"] = ack[np.minimum(turn, stop) - 1]
-    return columns
+    return Cut(columns, Sorted(index, low, ack, length))
 
 
 def of_packets(index: I64, low: Bool, packets: Packets, clock: I64) -> Columns:
@@ -158,15 +226,6 @@ def of_packets(index: I64, low: Bool, packets: Packets, clock: I64) -> Columns:
 def lists(columns: Columns) -> Lists:
     """Return the events' columns as lists, for Python to walk over."""
     return {name: column.tolist() for name, column in columns.items()}
-
-
-def _before(at: I64, low: Bool) -> tuple[I64, I64]:
-    """Return for each packet the one before it from its own end, and from the other; -1: none."""
-    last_low = np.maximum.accumulate(np.where(low, at, -1))
-    last_high = np.maximum.accumulate(np.where(low, -1, at))
-    before_low = np.concatenate(([-1], last_low[:-1]))
-    before_high = np.concatenate(([-1], last_high[:-1]))
-    return np.where(low, before_low, before_high), np.where(low, before_high, before_low)
 
 
 def wrapped(difference: Array) -> Array:

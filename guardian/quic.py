@@ -16,7 +16,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from guardian import aes, tlsname
 from guardian.const import NS
@@ -58,11 +58,27 @@ _FIRST = frozenset((0, 1, _ACK, _ACK_ECN, _CRYPTO, _CLOSE))
 
 @dataclass(frozen=True)
 class Keys:
-    """What one side's Initial packets of a connection are sealed with."""
+    """What one side's Initial packets of a connection are sealed with.
 
-    text: aes.Schedule
-    nonce: bytes
-    header: aes.Schedule
+    Most packets that cannot be opened are known as such by their headers, so the keys of the text
+    are made when they are asked for.
+    """
+
+    secret: bytes
+    prefix: bytes
+    """Of the labels, by the version."""
+
+    @cached_property
+    def header(self) -> aes.Schedule:
+        return aes.schedule(_expand(self.secret, self.prefix + b"hp", 16))
+
+    @cached_property
+    def text(self) -> aes.Schedule:
+        return aes.schedule(_expand(self.secret, self.prefix + b"key", 16))
+
+    @cached_property
+    def nonce(self) -> bytes:
+        return _expand(self.secret, self.prefix + b"iv", 12)
 
 
 @dataclass(frozen=True)
@@ -87,10 +103,7 @@ def keys_of(version: int, first_id: bytes, client: bool = True) -> Keys:
     """Return a side's keys, by the first connection id that the client sent to."""
     initial = hmac.digest(_SALTS[version], first_id, "sha256")
     secret = _expand(initial, b"client in" if client else b"server in", 32)
-    prefix = b"quicv2 " if version == _V2 else b"quic "
-    text = aes.schedule(_expand(secret, prefix + b"key", 16))
-    header = aes.schedule(_expand(secret, prefix + b"hp", 16))
-    return Keys(text, _expand(secret, prefix + b"iv", 12), header)
+    return Keys(secret, b"quicv2 " if version == _V2 else b"quic ")
 
 
 def _expand(secret: bytes, label: bytes, size: int) -> bytes:

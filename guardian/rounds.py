@@ -15,7 +15,7 @@ from guardian import handshakes, steady
 from guardian.connalone import boundary
 from guardian.connstate import BORN, FIRST, INACTIVE, NEVER, OPENED, RESP, STATE
 from guardian.connstore import Store
-from guardian.events import Columns
+from guardian.events import Columns, Cut
 from guardian.tables import I64, U8, Array, Bool, Packets
 from guardian.tcp import F_ACK, F_FIN, F_RST, F_SYN
 
@@ -25,27 +25,28 @@ AT_ONCE = 1_024
 """Rows that a stage takes at once: more no longer fit a cache."""
 _NONE = np.zeros(0, dtype=np.int64)
 _RUN, _SYN, _SYN_ACK, _FIN, _RST, _OTHER = range(6)
-_STAGES = (
-    (handshakes.open_, (_SYN,)),
-    (handshakes.first, (_RUN, _SYN_ACK, _RST)),
-    (handshakes.answer, (_SYN_ACK, _RST)),
-    (steady.run, (_RUN,)),
-    (handshakes.end, (_FIN, _RST)),
-    (handshakes.end, (_FIN, _RST)),
-    (steady.run, (_RUN,)),
+_STAGES = tuple(
+    (apply, np.isin(np.arange(_OTHER + 1), kinds))
+    for apply, kinds in (
+        (handshakes.open_, (_SYN,)),
+        (handshakes.first, (_RUN, _SYN_ACK, _RST)),
+        (handshakes.answer, (_SYN_ACK, _RST)),
+        (steady.run, (_RUN,)),
+        (handshakes.end, (_FIN, _RST)),
+        (handshakes.end, (_FIN, _RST)),
+        (steady.run, (_RUN,)),
+    )
 )
 """The life of a connection; by the second end the other side has closed, too."""
 
 
 def advance(
-    store: Store, slots: I64, tcp: Bool, events: Columns,
-    packets: Packets, data: U8, index: I64, low: Bool,
-) -> tuple[Bool, I64]:  # fmt: skip
+    store: Store, slots: I64, tcp: Bool, events: Cut, packets: Packets, data: U8
+) -> tuple[Bool, I64]:
     """Apply what can be applied by column; return bool[events], what is left, and slots that hold
     rows as they were when their slices were due.
 
-    tcp: which of the rows to try; index: the packets that the events were cut from, low: which of
-    them the low end sent.
+    tcp: which of the rows to try.
     """
     place = events["place"]
     begin = np.searchsorted(place, np.arange(len(slots)))
@@ -60,7 +61,7 @@ def advance(
         if applied:
             done = np.sort(np.concatenate(applied))
             whose = slots[place[done]]
-            steady.look(store, whose, done, events, packets, data, index, low)
+            steady.look(store, whose, done, events, packets, data)
             steady.renew(store, whose)
             applied.clear()
 
@@ -69,7 +70,7 @@ def advance(
         moved = False
         for apply, kinds in _STAGES:
             rows = np.flatnonzero(going & (cursor < stop))
-            rows = rows[np.isin(kind[cursor[rows]], kinds)]
+            rows = rows[kinds[kind[cursor[rows]]]]
             if apply is handshakes.first:
                 rows = rows[store.ints[slots[rows], FIRST] == 0]
             elif apply is handshakes.answer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from guardian import looks
-from guardian.connalone import DNS_IDLE_NS, DNS_STEP_NS, boundary, piece_at
+from guardian.connalone import DNS_IDLE_NS, DNS_STEP_NS, boundary, slice_begins
 from guardian.connstate import (
     BORN,
     BYTES,
@@ -47,8 +47,9 @@ def advance(
     which were added, and slots that hold rows as they were when their slices were due.
     """
     tick = clock[index]
-    piece = piece_at(store.ints[slots, BORN][place], tick)
-    breaks = np.append(True, (place[1:] != place[:-1]) | (piece[1:] != piece[:-1]))
+    breaks = slice_begins(store.ints[slots, BORN], place, tick)
+    breaks[0] = True
+    breaks[1:] |= place[1:] != place[:-1]
     first = np.flatnonzero(breaks)
     stop = np.append(first[1:], len(index))
     cursor = np.searchsorted(place[first], np.arange(len(slots)))

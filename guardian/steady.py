@@ -38,7 +38,7 @@ from guardian.connstate import (
     TRIM,
 )  # fmt: skip
 from guardian.connstore import Store
-from guardian.events import FAR, Columns, wrapped
+from guardian.events import FAR, Cut, wrapped
 from guardian.handshakes import in_order
 from guardian.history import B_ACK, B_DATA
 from guardian.reassembly import HELD_BYTES, UNACKED_BYTES
@@ -50,7 +50,7 @@ _BOTH = (B_DATA | B_ACK) * 0x10001
 
 
 def run(  # noqa: PLR0915 (one column after the other)
-    store: Store, slots: I64, at: I64, events: Columns
+    store: Store, slots: I64, at: I64, events: Cut
 ) -> Bool:
     """Apply run at[k] to row slots[k]; return bool[k]: whose it could. No slot twice.
 
@@ -66,7 +66,7 @@ def run(  # noqa: PLR0915 (one column after the other)
 
     pkts, sent, seq, ack = sides("pkts"), sides("bytes"), sides("seq"), sides("ack")
     first, mac = sides("first"), sides("mac")
-    ack1, lead1, lead2 = sides("ack1"), sides("lead1"), sides("lead2")
+    ack1 = sides("ack1")
     ok = rows[:, DEFER] == 0
     over, top, acked = {}, {}, {}
     every = slice(None)
@@ -76,10 +76,12 @@ def run(  # noqa: PLR0915 (one column after the other)
         ok &= (state == ESTABLISHED) | (state == PARTIAL_SIDE) | (over[side] & (sent[side] == 0))
         ok &= in_order(rows, every, side)
         top[side] = before + sent[side]
-        answered = wrapped(ack1[side] - rows[:, side + START]) > 1
-        lead = before + np.where(answered, lead1[side], lead2[side])
-        crowded = (rows[:, side + ACK] <= 1) & (lead > UNACKED_BYTES)
-        crowded |= top[side] - rows[:, side + TRIM] > HELD_BYTES
+        crowded = top[side] - rows[:, side + TRIM] > HELD_BYTES
+        much = np.flatnonzero((rows[:, side + ACK] <= 1) & (top[side] > UNACKED_BYTES))
+        if len(much):
+            low = forward[much] == (side == ORIG)
+            answered = wrapped(ack1[side][much] - rows[much, side + START]) > 1
+            crowded[much] |= before[much] + _lead(events, at[much], low, answered) > UNACKED_BYTES
         ok &= ~crowded | (sent[side] == 0)
         known = rows[:, peer + ACK]
         acked[peer] = known + wrapped(ack[side] - rows[:, peer + START] - known)
@@ -117,13 +119,22 @@ def run(  # noqa: PLR0915 (one column after the other)
     return took
 
 
-def _write(store: Store, slots: I64, at: I64, events: Columns, forward: Bool) -> None:
+def _lead(events: Cut, at: I64, low: Bool, answered: Bool) -> I64:
+    """Return the bytes that were in flight from the low end or the high one of each run."""
+    leads = events.leads(at)
+    one, two = (np.where(low, leads[f"{n}_l"], leads[f"{n}_h"]) for n in ("lead1", "lead2"))
+    lead: I64 = np.where(answered, one, two)
+    return lead
+
+
+def _write(store: Store, slots: I64, at: I64, events: Cut, forward: Bool) -> None:
     """Write the letters of data and pure acknowledgements that come for the first time."""
     seen = store.ints[slots, SEENHIST]
+    firsts = events.firsts(at)
     when = np.empty((len(_ONCE), len(slots)), dtype=np.int64)
     for k, (side, mask, name, _) in enumerate(_ONCE):
         low = forward if side == ORIG else ~forward
-        first = np.where(low, events[f"{name}_l"][at], events[f"{name}_h"][at])
+        first = np.where(low, firsts[f"{name}_l"], firsts[f"{name}_h"])
         when[k] = np.where(seen & mask, FAR, first)
         seen |= np.where(when[k] < FAR, mask, 0)
     store.ints[slots, SEENHIST] = seen
@@ -135,10 +146,7 @@ def _write(store: Store, slots: I64, at: I64, events: Columns, forward: Bool) ->
         store.write(slots[some], letters[k[some]])
 
 
-def look(
-    store: Store, slots: I64, at: I64, events: Columns,
-    packets: Packets, data: U8, index: I64, low: Bool,
-) -> None:  # fmt: skip
+def look(store: Store, slots: I64, at: I64, events: Cut, packets: Packets, data: U8) -> None:
     """Look into the payloads of the events' packets where the service is not known."""
     memory = store.ints[slots, SNIFF]
     carry = (events["bytes_l"][at] > 0) | (events["bytes_h"][at] > 0)
@@ -147,12 +155,10 @@ def look(
     rows = np.flatnonzero(carry & hungry)
     if not len(rows):
         return
-    count = events["count"][at[rows]]
-    whose = np.repeat(slots[rows], count)
-    step = np.arange(len(whose)) - np.repeat(np.cumsum(count) - count, count)
-    which = np.repeat(events["first"][at[rows]], count) + step
-    asks = low[which] == (store.ints[whose, LOW] != 0)
-    looks.look_all(store, packets, data, whose, index[which], asks)
+    which, _ = events.members(at[rows])
+    whose = np.repeat(slots[rows], events["count"][at[rows]])
+    asks = events.order.low[which] == (store.ints[whose, LOW] != 0)
+    looks.look_all(store, packets, data, whose, events.order.index[which], asks)
 
 
 def renew(store: Store, slots: I64) -> None:

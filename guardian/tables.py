@@ -65,7 +65,9 @@ class Table:
             return type(self)(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
         # A mask is searched once for all columns; take() is many times as fast as [] on pairs.
         rows = np.flatnonzero(index) if index.dtype == np.bool_ else index
-        return type(self)(**{f.name: getattr(self, f.name).take(rows, axis=0) for f in fields(self)})
+        return type(self)(
+            **{f.name: getattr(self, f.name).take(rows, axis=0) for f in fields(self)}
+        )
 
     @classmethod
     def concat(cls: type[T], parts: Sequence[T]) -> T:

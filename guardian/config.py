@@ -154,7 +154,7 @@ class StoreSettings:
     connections_days: int = key(30, "Days that connections stay.", low=1, high=3650, live=True)
     incidents_days: int = key(365, "Days that ended incidents stay.", low=1, high=3650, live=True)
     commit_s: float = key(
-        30.0,
+        60.0,
         "Seconds between commits, which spare SD cards; an incident commits at once.",
         low=0.1,
         high=3600,

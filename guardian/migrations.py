@@ -29,7 +29,7 @@ CREATE TABLE devices (           -- who was seen at home
   addresses TEXT NOT NULL,       -- JSON list of texts, the one used last at the end
   gateway INTEGER NOT NULL,      -- 1: the router itself, not judged
   first_seen INTEGER NOT NULL,   -- ns
-  last_seen INTEGER NOT NULL     -- ns, written at most once a minute
+  last_seen INTEGER NOT NULL     -- ns, written every five minutes
 ) WITHOUT ROWID;
 
 CREATE TABLE connections (       -- finished connections, the columns of Zeek's conn.log
@@ -64,7 +64,7 @@ CREATE TABLE connections (       -- finished connections, the columns of Zeek's 
 );
 CREATE INDEX connections_ts ON connections(ts);
 
-CREATE TABLE scores (            -- highest slice so far of connections that still live
+CREATE TABLE scores (            -- highest slice so far of living connections, if not benign
   uid TEXT PRIMARY KEY,          -- Zeek's uid; the row goes when the connection's record comes
   ts INTEGER NOT NULL,           -- ns, when last scored
   device TEXT NOT NULL,          -- key

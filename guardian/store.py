@@ -47,8 +47,9 @@ IDLE_NS = 60 * NS
 NEW_NS = 2 * NS
 """A device that was never seen is written this soon, so that its user can name it."""
 
-SEEN_NS = 60 * NS
-"""A device's last_seen is written at most this often."""
+SEEN_NS = 300 * NS
+"""A device's last_seen is written at most this often, that of all devices at the same moment: one
+page for all."""
 
 
 class Store(Said, Told):
@@ -256,7 +257,7 @@ class Store(Said, Told):
         self._known.add(device.key)
         if (
             old is None
-            or device.last_seen - old.last_seen >= SEEN_NS
+            or device.last_seen // SEEN_NS != old.last_seen // SEEN_NS
             or (device.name, device.addresses, device.gateway)
             != (old.name, old.addresses, old.gateway)
         ):

@@ -35,7 +35,7 @@ from guardian.incidents import (
     Peer,
 )
 from guardian.outbox import Message
-from guardian.store import Scored, Store, StoreError
+from guardian.store import SEEN_NS, Scored, Store, StoreError
 from guardian.tables import Conns
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -186,6 +186,7 @@ def test_the_row_of_a_connection(store: Store, path: Path) -> None:
 def test_scores_of_the_living_wait_for_their_record(store: Store, path: Path) -> None:
     record = conns(1)
     step(store, scored=scored(record, 0.2))
+    assert rows(path, "SELECT * FROM scores") == []  # benign: not worth a page
     step(store, scored=scored(record, 0.9, verdict=2), now=NOW + 5 * NS)
     living = rows(path, "SELECT * FROM scores")
     assert [(r["uid"], r["verdict"], r["label"]) for r in living] == [("C000000", "attack", "scan")]
@@ -197,7 +198,7 @@ def test_scores_of_the_living_wait_for_their_record(store: Store, path: Path) ->
 
 def test_what_lived_when_a_run_was_cut_off_lives_no_more(path: Path) -> None:
     store = Store(path)
-    step(store, scored=scored(conns(3)))
+    step(store, scored=scored(conns(3), 0.9, verdict=2))
     assert len(rows(path, "SELECT * FROM scores")) == 3
     killed(store)
     with Store(path):
@@ -256,10 +257,13 @@ def test_devices(store: Store, path: Path) -> None:
     step(store, devices=[device()])
     seen = "SELECT learned, addresses, last_seen, first_seen FROM devices"
     assert [tuple(r) for r in rows(path, seen)] == [("camera", '["192.168.1.20"]', NOW, NOW - DAY)]
-    step(store, devices=[device(last_seen=NOW + 30 * NS)], now=NOW + 30 * NS)
-    assert rows(path, seen)[0]["last_seen"] == NOW  # spared writing
-    step(store, devices=[device(last_seen=NOW + 61 * NS, name="")], now=NOW + 61 * NS)
-    assert tuple(rows(path, seen)[0])[::2] == ("camera", NOW + 61 * NS)
+    start = NOW // SEEN_NS * SEEN_NS + SEEN_NS
+    step(store, devices=[device(last_seen=start)], now=start)
+    step(store, devices=[device(last_seen=start + 290 * NS)], now=start + 290 * NS)
+    assert rows(path, seen)[0]["last_seen"] == start  # spared writing
+    late = start + 301 * NS
+    step(store, devices=[device(last_seen=late, name="")], now=late)
+    assert tuple(rows(path, seen)[0])[::2] == ("camera", late)
     assert store.name_device(MAC, "Hall\x1b[31m camera\n")
     assert store.names() == {MAC: "Hall[31m camera"}
     assert not store.name_device("nobody", "x")

@@ -157,14 +157,7 @@ def cut(
     after = seq + length.astype(np.uint32)
     odd = np.empty(m, dtype=np.bool_)
     for mine, others in (ends, ends[::-1]):
-        a, r = ack.take(mine), run.take(mine)
-        strange = np.zeros(len(mine), dtype=np.bool_)
-        strange[1:] = seq.take(mine[1:]) != after.take(mine[:-1])
-        strange[1:] |= _ahead(a[1:], a[:-1]) < 0
-        strange[1:] &= r[1:] == r[:-1]
-        before = np.append(others, -1).take(mine - np.arange(len(mine)) - 1)
-        strange |= (before >= start.take(mine)) & (_ahead(a, after.take(before)) > 0)
-        odd[mine] = strange
+        odd[mine] = _odd(mine, others, run, start, seq, after, ack)
     breaks |= odd
     breaks[1:] |= odd[:-1]
 
@@ -203,6 +196,18 @@ def cut(
     turn = np.maximum(columns["first_l"], columns["first_h"])
     columns["lead_ack"] = ack[np.minimum(turn, stop) - 1]
     return Cut(columns, Sorted(index, low, ack, length))
+
+
+def _odd(mine: I64, others: I64, run: I64, start: I64, seq: U32, after: U32, ack: U32) -> Bool:
+    """Return whose of an end's packets do not follow on what both ends sent before in their run."""
+    a, r = ack.take(mine), run.take(mine)
+    odd: Bool = np.zeros(len(mine), dtype=np.bool_)
+    odd[1:] = seq.take(mine[1:]) != after.take(mine[:-1])
+    odd[1:] |= _ahead(a[1:], a[:-1]) < 0
+    odd[1:] &= r[1:] == r[:-1]
+    before = np.append(others, -1).take(mine - np.arange(len(mine)) - 1)
+    odd |= (before >= start.take(mine)) & (_ahead(a, after.take(before)) > 0)
+    return odd
 
 
 def of_packets(index: I64, low: Bool, packets: Packets, clock: I64) -> Columns:

@@ -216,7 +216,7 @@ def _gateway_shows(topics: Topics, object_id: str) -> Payload:
             "last_drill", "Last drill", "mdi:fire-alert", device_class="timestamp",
             **listed("drill"), entity_category="diagnostic",
         ),
-        "bundle": figure("bundle", "Models", "mdi:brain", entity_category="diagnostic"),
+        "bundle": figure("bundle", "Models in use", "mdi:brain", entity_category="diagnostic"),
     }  # fmt: skip
 
 

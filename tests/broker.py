@@ -48,6 +48,9 @@ class Broker:
     password: str = ""
     certificate: Path | None = None
     key: Path | None = None
+    ca: Path | None = None
+    """Of clients: those without a certificate of it are refused."""
+    websockets: bool = False
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -64,6 +67,11 @@ class Broker:
             lines.append("allow_anonymous true")
         if self.certificate:
             lines += [f"certfile {self.certificate}", f"keyfile {self.key}"]
+        if self.ca:
+            lines += [f"cafile {self.ca}", "require_certificate true"]
+        if self.websockets:
+            # mosquitto 2.0.11 ends where no listener is a plain one.
+            lines[1:1] = ["protocol websockets", f"listener {free_port()} 127.0.0.1"]
         lines.append("user root")  # it must read the test's folder
         config = self.folder / "mosquitto.conf"
         config.write_text("\n".join(lines) + "\n")

@@ -19,6 +19,7 @@ import pytest
 from guardian import broker as brokers
 from guardian import publish
 from guardian.config import MqttSettings
+from guardian.const import NS
 from guardian.errors import ConfigError
 from guardian.incidents import IncidentEvent
 from guardian.publish import BrokerError, Publisher, check_broker
@@ -351,6 +352,71 @@ def test_tls(certificates: Path, store: Store) -> None:
             check_broker(broker.settings())  # no TLS where TLS is spoken
 
 
+def test_a_client_certificate(certificates: Path, store: Store) -> None:
+    folder = certificates
+    with broker_in(
+        folder, certificate=folder / "b.crt", key=folder / "b.key", ca=folder / "ca.crt"
+    ) as broker:
+        ca = str(folder / "ca.crt")
+        mine = broker.settings(
+            ca=ca, certificate=str(folder / "b.crt"), certificate_key=str(folder / "b.key")
+        )
+        check_broker(mine)
+        p = publisher(mine, store)
+        announce(p, store, "i1")
+        drive(p, lambda: not store.outbox.waiting(), "the incident with a certificate")
+        p.close(NOW)
+        with pytest.raises(BrokerError):
+            check_broker(broker.settings(ca=ca))
+        foreign = replace(
+            mine, certificate=str(folder / "other.crt"), certificate_key=str(folder / "other.key")
+        )
+        with pytest.raises(BrokerError):
+            check_broker(foreign)
+
+
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+@pytest.mark.parametrize("transport", ["tcp", "websockets"])
+def test_versions_and_transports(
+    tmp_path: Path, store: Store, version: str, transport: str
+) -> None:
+    """Births, incidents, refusals and the last will are the same whatever carries them."""
+    with broker_in(
+        tmp_path, websockets=transport == "websockets", user="u", password="p"
+    ) as broker:
+        good = broker.settings(version=version, transport=transport, username="u", password="p")
+        check_broker(good)
+        with pytest.raises(BrokerError, match="refused the user name or password"):
+            check_broker(replace(good, password="x"))
+        p = publisher(good, store)
+        p.update(GATEWAY, [DEVICE])
+        announce(p, store, "i1")
+        drive(p, lambda: STATE in p._told and not store.outbox.waiting(), "all is told")
+        broker.stop()
+        drive(p, lambda: not p.connected, "it sees that the broker is gone")
+        announce(p, store, "i2")
+        broker.start()
+        drive(p, lambda: not store.outbox.waiting(), "the second", NOW + 120 * NS)
+        p.close(NOW)
+
+
+def test_two_guardians_do_not_push_each_other_off(broker: Broker, tmp_path: Path) -> None:
+    with Store(tmp_path / "a.db") as one, Store(tmp_path / "b.db") as two:
+        first, second = publisher(broker.settings(), one), publisher(broker.settings(), two)
+        assert first._client_id() != second._client_id()
+        drive(first, lambda: first.connected, "the first")
+        drive(second, lambda: second.connected, "the second")
+        for _ in range(20):
+            first.step(NOW)
+            second.step(NOW)
+            time.sleep(0.01)
+        assert first.connected
+        assert second.connected
+        assert publisher(broker.settings(client_id="mine"), one)._client_id() == "mine"
+        first.close(NOW)
+        second.close(NOW)
+
+
 # paho leaves the socket of a failed handshake to the garbage collector.
 @pytest.mark.filterwarnings("ignore:unclosed <ssl:ResourceWarning")
 def test_tls_of_another_authority(
@@ -401,6 +467,10 @@ def test_check_broker_on_a_host_that_is_no_broker(monkeypatch: pytest.MonkeyPatc
         ({"prefix": ""}, "mqtt.prefix"),
         ({"discovery_prefix": "+"}, "mqtt.discovery_prefix"),
         ({"username": "u", "password_file": "/nowhere"}, "password_file"),
+        ({"certificate": "/nowhere"}, "mqtt.certificate"),
+        ({"certificate": __file__}, "mqtt.certificate"),
+        ({"certificate_key": "/nowhere"}, "mqtt.certificate"),
+        ({"transport": "websockets", "path": "mqtt"}, "mqtt.path"),
     ],
 )
 def test_settings_that_cannot_be(store: Store, changes: dict[str, Any], words: str) -> None:

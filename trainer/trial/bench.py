@@ -109,6 +109,8 @@ class Bench:
             sequences = table.step(rows)
             scores = self.scorer.score(sequences)
             at = record[sequences.row + k]
+            if not len(sequences):
+                continue
             touched[at] = True
             for name, values in self._all(sequences, scores).items():
                 column = best.setdefault(name, np.full(len(first), -np.inf))

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from guardian import bundle as bundles
-from guardian.bundle import Bundle
 from guardian.errors import InputError
 from trainer.trial import report
 from trainer.trial.bench import GATEWAY, MODELS, Bench, Rivals
@@ -117,30 +116,34 @@ def judge_bundle(
     """
     bundle = bundles.load(folder)
     course = Course(Bench.of(bundle, rivals or Rivals()), data, echo)
+    found = walk(course, subjects(), only)
+    about = {"name": bundle.name, "version": bundle.version, "digest": bundle.digest}
+    return {"bundle": about, **found}
+
+
+def walk(course: Course, every: Sequence[Subject], only: Collection[str]) -> dict[str, Any]:
+    """Judge subjects as they were recorded and in others' lives, and return the report."""
     begun = time.monotonic()
-    wanted = [s for s in subjects() if s.kind != ATTACK or IN_PLACE in only]
+    wanted = [s for s in every if s.kind != ATTACK or IN_PLACE in only]
     for number, subject in enumerate(wanted, 1):
         course.judge(subject)
         spent = time.monotonic() - begun
         left = spent / number * (len(wanted) - number)
-        echo(f"{subject.name}; {number} of {len(wanted)}, about {left:.0f} s left")
-    found = told(course, bundle, wanted)
+        course.echo(f"{subject.name}; {number} of {len(wanted)}, about {left:.0f} s left")
+    found = told(course, wanted)
     pools = Pools(homes_of(course, wanted))
-    hosts = [
-        h for s in wanted if s.kind == HOME for one in course.take(s) for h in hosts_of(s, one)
-    ]
-    attacks = [s for s in subjects() if s.kind == ATTACK]
+    hosts = [h for s in every if s.kind == HOME for one in course.take(s) for h in hosts_of(s, one)]
     if GRAFTED in only:
-        every = (guest_of(s, one) for s in attacks for one in course.take(s))
-        guests = [guest for guest in every if guest is not None]
+        attacks = ((s, one) for s in every if s.kind == ATTACK for one in course.take(s))
+        guests = [guest for s, one in attacks if (guest := guest_of(s, one)) is not None]
         found |= insert(course, GRAFTED, guests, hosts, pools, HOSTS_AN_ATTACK)
     if SIMULATED in only:
-        echo("simulating infections")
+        course.echo("simulating infections")
         found |= insert(course, SIMULATED, list(simulated()), hosts, pools, HOSTS_AN_INFECTION)
     return found
 
 
-def told(course: Course, bundle: Bundle, wanted: Sequence[Subject]) -> dict[str, Any]:
+def told(course: Course, wanted: Sequence[Subject]) -> dict[str, Any]:
     """Return the report of what a course has judged as it was recorded."""
     pools = Pools(homes_of(course, wanted))
     rows = [report.home_row(s, course.cases[s.name]) for s in wanted if s.kind != ATTACK]
@@ -151,7 +154,6 @@ def told(course: Course, bundle: Bundle, wanted: Sequence[Subject]) -> dict[str,
     judged = [row for row in attacks if row[GATEWAY]["infected"]]
     setups = [row for row in rows if row["kind"] == SETUP]
     return {
-        "bundle": {"name": bundle.name, "version": bundle.version, "digest": bundle.digest},
         IN_PLACE: report.part(judged),
         "no device": [row["capture"] for row in attacks if not row[GATEWAY]["infected"]],
         HOMES: rows,

@@ -200,6 +200,18 @@ def placebo(shams: Sequence[Case], pools: Pools) -> dict[str, Any]:
     return out
 
 
+def summed(shams: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return placebos of several folds as one."""
+    out: dict[str, Any] = {
+        key: sum(sham[key] for sham in shams) for key in ("placebos", "records", GATEWAY, MODELS)
+    }
+    out["over"] = {
+        name: {at: sum(sham["over"][name][at] for sham in shams) for at in AT}
+        for name in shams[0]["over"]
+    }
+    return out
+
+
 def part(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return rows of attacks with their sums and means."""
     return {

@@ -19,6 +19,8 @@ RATES_HEAD = ("class of device", "devices", "device-days", "false incidents", "a
 GRAFTED_HEAD = ("attack", "kind", "before placebo", "placebos that fire", "found, net", "seconds",
                 "packets", "told as", "models alone, net", "records", "AUC", "AP", "at 1 %",
                 "at 0.1 %")  # fmt: skip
+PLACEBO_HEAD = ("placebo records over the line of", "10 %", "1 %", "0.1 %")
+FAMILIES_HEAD = ("kind", "attacks", "infected found", "AUC", "at 1 %", "at 0.1 %")
 SCORERS_HEAD = ("scorer", "captures", "AUC", "AP", "at 10 %", "at 1 %", "at 0.1 %",
                 "captures with a record over the 0.1 % line")  # fmt: skip
 
@@ -90,6 +92,28 @@ def placebo(found: dict[str, Any]) -> str:
         f" {found[MODELS]}); of their {n:,} records {share(over.get('1%', 0), n)} reach the 1 %"
         f" line of threat and {share(over.get('0.1%', 0), n)} the 0.1 % line."
     )
+
+
+def placebos(found: dict[str, Any]) -> str:
+    """Return the share of the placebo's records over each scorer's lines."""
+    n = found["records"]
+    return table(PLACEBO_HEAD, [
+        [name, *(share(over[at], n) for at in ("10%", "1%", "0.1%"))]
+        for name, over in found["over"].items()
+    ])  # fmt: skip
+
+
+def families(found: dict[str, Any]) -> str:
+    """Return the table by family of attack."""
+    out = []
+    for name, part in found.items():
+        known = "auc" in part
+        out.append([
+            name, str(part["captures"]), f"{part['found']} of {part['infected']}",
+            *(f"{part['auc']:.3f} {part['1%']:.1%} {part['0.1%']:.1%}".split(" ")
+              if known else "---"),
+        ])  # fmt: skip
+    return table(FAMILIES_HEAD, out)
 
 
 def _figures(threat: dict[str, Any] | None) -> list[str]:

@@ -19,7 +19,8 @@ from guardian.store import Store
 WEEK_NS = 7 * 86_400 * NS
 
 BUDGET = "budget"
-"""The fact under which the alerts a week stand that the user set while we ran."""
+"""The fact under which the alerts a week stand that the user set while we ran: N/M, N in place of
+the settings' M. Where these say something else by now, they were written later and hold."""
 
 log = logging.getLogger("guardian")
 
@@ -30,6 +31,7 @@ class Polling:
     def __init__(self, store: Store, pipeline: Pipeline) -> None:
         self._store = store
         self._pipeline = pipeline
+        self._configured = pipeline.incidents.settings.a_week
         self.actions: dict[str, Callable[[dict[str, Any], int], None]] = {}
         """What others do for a kind of command (forget, drill, install): (arguments, now ns).
         They raise KeyError with a sentence where they refuse."""
@@ -45,8 +47,8 @@ class Polling:
     def resume(self, now: int) -> None:
         """Tell incidents that begin anew what was open, what was told and what the user said."""
         incidents = self._pipeline.incidents
-        budget = self._store.fact(BUDGET)
-        if budget.isdecimal():
+        budget, _, instead = self._store.fact(BUDGET).partition("/")
+        if budget.isdecimal() and instead == str(self._configured):
             incidents.settings = replace(incidents.settings, a_week=int(budget))
         incidents.restore(
             incidents_by(now, self._store.open_incidents()),
@@ -59,10 +61,15 @@ class Polling:
     def set_budget(self, a_week: int, now: int) -> None:
         """Let so many alerts be told a week from now on, also after a restart."""
         incidents = self._pipeline.incidents
-        self._store.set_fact(BUDGET, str(a_week))
+        self._store.set_fact(BUDGET, f"{a_week}/{self._configured}")
         incidents.settings = replace(incidents.settings, a_week=a_week)
         self._store.note_limit(a_week)
         self.count_told(now)
+
+    def configure_budget(self, a_week: int, now: int) -> None:
+        """Let the settings say anew how many alerts a week are told."""
+        self._configured = a_week
+        self.set_budget(a_week, now)
 
     def count_told(self, now: int) -> None:
         """Count anew what the week's alerts were spent on, as the database has it."""

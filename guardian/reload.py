@@ -48,7 +48,7 @@ def _model(change: Change) -> None:
 
 
 def _alerts(change: Change) -> None:
-    change.parts.polling.set_budget(change.new.alerts.a_week, time.time_ns())
+    change.parts.polling.configure_budget(change.new.alerts.a_week, time.time_ns())
 
 
 def _store(change: Change) -> None:

@@ -361,3 +361,27 @@ def test_can_change_is_what_the_file_says() -> None:
     assert can_change("alerts.a_week")
     assert not can_change("capture.interface")
     assert reload.differences(Settings(), override(Settings(), "mqtt", port=1)) == ["mqtt.port"]
+
+
+def test_the_settings_hold_where_they_were_changed_after_the_hub_s_word(tmp_path: Path) -> None:
+    """The hub sets the alert budget; it outlives a restart, but not a later change of the file."""
+    now = time.time_ns()
+
+    def begun(store: Store, a_week: int) -> Polling:
+        settings = override(Settings(), "alerts", a_week=a_week)
+        pipeline = open_pipeline(settings, load_bundle(settings), live=True)
+        polling = Polling(store, pipeline)
+        polling.restore(now)
+        return polling
+
+    def budget(polling: Polling) -> int:
+        return polling._pipeline.incidents.settings.a_week
+
+    with Store(tmp_path / "guardian.db") as store:
+        first = begun(store, 2)
+        assert budget(first) == 2
+        first.set_budget(7, now)
+        assert budget(begun(store, 2)) == 7
+        assert budget(begun(store, 4)) == 4
+        first.configure_budget(3, now)
+        assert budget(first) == budget(begun(store, 3)) == 3

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from guardian.addresses import texts
@@ -30,6 +30,8 @@ FIELDS = (
 
 UNSET = "-"
 _FORMULA = "=+-@\t\r"
+_ENDS = str.maketrans("\r\n\0", "   ")
+"""A lone carriage return is written without quotes, and ends a row for who reads it."""
 _NUMBERS = {"port", "count"}
 
 
@@ -65,12 +67,17 @@ def cells(records: Conns) -> Iterator[dict[str, str]]:
 
 
 def zeek_header(path: str = "conn") -> str:
-    """Return the head of a Zeek TSV log."""
+    """Return the head of a conn.log in Zeek's TSV form."""
+    return head(path, FIELDS)
+
+
+def head(path: str, fields: Sequence[tuple[str, str]]) -> str:
+    """Return the head of a Zeek TSV log with these columns and types."""
     return (
         "#separator \\x09\n#set_separator\t,\n#empty_field\t(empty)\n#unset_field\t-\n"
         f"#path\t{path}\n"
-        f"#fields\t{chr(9).join(name for name, _ in FIELDS)}\n"
-        f"#types\t{chr(9).join(kind for _, kind in FIELDS)}\n"
+        f"#fields\t{chr(9).join(name for name, _ in fields)}\n"
+        f"#types\t{chr(9).join(kind for _, kind in fields)}\n"
     )
 
 
@@ -118,7 +125,8 @@ def csv_lines(records: Conns) -> str:
 
 
 def guarded(text: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula."""
+    """Return a cell that no spreadsheet takes for a formula, and no reader for two rows."""
+    text = text.translate(_ENDS)
     return "'" + text if text[:1] and text[0] in _FORMULA else text
 
 

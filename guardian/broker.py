@@ -111,6 +111,9 @@ def _secure(client: mqtt.Client, settings: MqttSettings) -> None:
         return
     try:
         context = ssl.create_default_context(cafile=settings.ca or None)
+        if settings.ca:
+            # Python 3.13 refuses authorities that lack a key usage, as most made at home do.
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             f"mqtt.ca = {settings.ca!r} cannot be used ({_why(error)}): give the file of the "

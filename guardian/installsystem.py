@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from pathlib import Path
 
-from guardian import interfaces
+from guardian import interfaces, statusfile
 from guardian.config import Settings
 from guardian.errors import GuardianError
 from guardian.installground import (
@@ -29,6 +31,9 @@ FOLDERS = (
 SERVICE = "guardian.service"
 ENABLED = (SERVICE, "guardian-backup.timer")
 """Units that are switched on. The hand-over's timer is for who has a workstation."""
+
+WORD_S = 10.0
+"""Seconds to wait for the daemon's first word; it writes one every few seconds."""
 
 
 def units() -> list[Path]:
@@ -142,7 +147,18 @@ def start(ground: Ground, *, anew: bool) -> bool:
             f"why; then sudo systemctl start guardian"
         )
     ground.tell("start", SERVICE)
+    await_word()
     return True
+
+
+def await_word() -> None:
+    """Wait a moment until `guardian status` has something to say: people ask at once."""
+    deadline = time.monotonic() + WORD_S
+    while time.monotonic() < deadline:
+        with suppress(GuardianError):
+            statusfile.read(Path(f"{STATE}/guardian.db"))
+            return
+        time.sleep(0.2)
 
 
 def unready() -> str:

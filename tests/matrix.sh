@@ -1,9 +1,9 @@
 #!/bin/sh
 # Where Guardian was tried: `make matrix`, or `sh tests/matrix.sh [python...|bookworm|trixie]`.
 # A Python's part runs the quick tests of a gateway on it. A Debian's part makes a fresh root with
-# debootstrap, boots it under systemd-nspawn with a LAN of its own and no other network, installs
-# the package, looks at the daemon under its unit, removes it; then the same from the wheel, and the
-# quick tests on that Debian's own Python. Roots are kept in build/matrix and used again.
+# debootstrap, boots it under systemd-nspawn with a LAN of its own and no other network, follows
+# docs/first-evening.md to the letter, looks at the daemon under its unit, removes it; then the same
+# from the wheel, and the quick tests on that Debian's own Python. Roots are kept in build/matrix and used again.
 # Needs root, and: apt-get install debootstrap systemd-container
 set -eu
 cd "$(dirname "$0")/.."
@@ -12,7 +12,7 @@ work=$here/build/matrix
 mkdir -p "$work"
 wheel=$(ls "$here"/dist/guardian_home-*.whl)
 deb=$(ls "$here"/dist/guardian-home_*_"$(dpkg --print-architecture)".deb)
-needs='numpy click paho-mqtt scapy sqlite-utils ai-edge-litert pytest pytest-timeout hypothesis'
+needs='numpy click paho-mqtt scapy sqlite-utils ai-edge-litert pytest pytest-timeout hypothesis matplotlib'
 quick='-q -p no:cacheprovider -m "not slow and not train and not net"'
 failed=""
 
@@ -57,9 +57,11 @@ a_root() { # SUITE: a fresh root with what a gateway has, and Python
 within() { nsenter -t "$leader" -a env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 "$@"; }
 
 boot() { # ROOT: boots it; leader is its first process, lan0 its LAN
+    echo "127.0.0.1 localhost $(hostname)" >"$1/etc/hosts"
     SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn -q -D "$1" --register=no --keep-unit \
         --private-network -b </dev/null >"$1.boot.log" 2>&1 &
     nspawn=$!
+    trap halt EXIT
     for _ in $(seq 120); do
         sleep 0.5
         leader=$(cat "/proc/$nspawn/task/$nspawn/children" 2>/dev/null | cut -d' ' -f1) || true
@@ -74,6 +76,7 @@ boot() { # ROOT: boots it; leader is its first process, lan0 its LAN
 }
 
 halt() {
+    trap - EXIT
     within systemctl poweroff || true
     wait "$nspawn" || true
 }
@@ -96,14 +99,17 @@ gone() { # after a purge
     within sh -c '! getent passwd guardian && ! systemctl cat guardian 2>/dev/null'
 }
 
-by_package() {
+evening() { # docs/first-evening.md, to the letter: its blocks of sh, in order
     boot "$1"
-    cp "$deb" "$1/root/guardian.deb"
-    within apt-get install -y /root/guardian.deb
+    cp "$deb" "$1/root/"
+    blocks() { awk '/^```sh/ {f = 1; next} /^```/ {f = 0} f' "$here/docs/first-evening.md"; }
+    { echo "set -eux; cd /root"; blocks | sed '/apt-get remove/,$d'; } >"$1/root/evening.sh"
+    within sh /root/evening.sh
     lives
-    within apt-get install -y --reinstall /root/guardian.deb
+    within sh -c 'apt-get install -y --reinstall /root/guardian-home_*.deb'
     lives
-    within apt-get purge -y guardian-home
+    { echo "set -eux"; blocks | sed -n '/apt-get remove/,$p'; } >"$1/root/off.sh"
+    within sh /root/off.sh
     gone
     halt
 }
@@ -139,7 +145,7 @@ tests_in() { # ROOT: the quick tests on its Python, as an ordinary user
 
 a_debian() { # SUITE
     a_root "$1"
-    for part in by_package by_wheel tests_in; do
+    for part in evening by_wheel tests_in; do
         rm -rf "$work/$1.now"
         cp -a "$work/$1" "$work/$1.now"
         # In a shell of its own: `set -e` holds within it.

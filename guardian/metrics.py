@@ -9,8 +9,10 @@ from __future__ import annotations
 import ipaddress
 import logging
 import socket
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 from guardian.errors import ConfigError
@@ -135,3 +137,24 @@ class Metrics:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(READER_S)
+
+
+def rows() -> str:
+    """Return the figures as rows of a Markdown table."""
+    named = [(n, "counter", a) for n, (*_, a) in COUNTERS.items()]
+    named += [(n, "gauge", a) for n, (*_, a) in GAUGES.items()]
+    return "".join(f"| `guardian_{name}` ({kind}) | {about} |\n" for name, kind, about in named)
+
+
+BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->"
+
+
+def main(path: Path) -> None:
+    """Write the rows into the document, between the marks."""
+    text = path.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    path.write_text(before + BEGIN + rows() + END + rest.partition(END)[2], encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

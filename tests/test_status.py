@@ -37,6 +37,7 @@ from guardian.store import Store
 from guardian.tables import Frames
 from guardian.vitals import MAX_INCIDENTS, MAX_LISTED, Vitals
 from tests.broker import free_port
+from tests.conftest import ROOT
 
 HALL = "02:00:00:00:00:09"
 
@@ -235,6 +236,12 @@ def test_figures_are_read_on_loopback_and_name_nobody(parts: Parts, tmp_path: Pa
         assert private not in text
     with socket.socket() as probe:  # nobody listens any more
         assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_the_figures_are_documented_as_they_are() -> None:
+    """Write the rows anew with `python -m guardian.metrics docs/running.md`."""
+    text = (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
+    assert metrics.rows() in text
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:9477", "192.168.1.1:9477", "[::]:9477"])

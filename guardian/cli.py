@@ -20,9 +20,10 @@ from guardian.errors import ConfigError, GuardianError
 from guardian.installcli import INSTALL_COMMANDS
 from guardian.options import settings_of, settings_options, watching
 from guardian.statuscli import STATUS_COMMANDS
+from guardian.storecli import STORE_COMMANDS
 from guardian.tell import harmless
 from guardian.traincli import TRAIN_COMMANDS
-from guardian.usercli import USER_COMMANDS, database
+from guardian.usercli import USER_COMMANDS
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 INPUT = click.argument("input_path", metavar="INPUT", type=click.Path(path_type=Path))
@@ -196,32 +197,12 @@ def check(config: Path | None, interface: tuple[str, ...], text: str | None, qui
     raise SystemExit(work(settings, file_of(config), quick=quick))
 
 
-@cli.command()
-@click.argument("what", type=click.Choice(["incidents", "connections"]), default="incidents")
-@click.option("--db", type=click.Path(path_type=Path), help="The database (default: the daemon's).")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["csv", "json", "parquet", "zeek"]),
-    default="csv",
-    show_default=True,
-    help="Parquet and Zeek are not written yet.",
-)
-@CONFIG
-def dump(what: str, db: Path | None, form: str, config: Path | None) -> None:
-    """Write incidents (the default) or connections for other tools."""
-    from guardian.listing import dump as work
-
-    if db is None and config is not None:
-        db = Path(settings_of(config).store.path)
-    work(what, database(db), form)
-
-
 for command in (
     *BUNDLE_COMMANDS,
     *CONFIG_COMMANDS,
     *INSTALL_COMMANDS,
     *STATUS_COMMANDS,
+    *STORE_COMMANDS,
     *TRAIN_COMMANDS,
     *USER_COMMANDS,
 ):

@@ -17,9 +17,8 @@ from guardian.config import Settings
 from guardian.connlog import guarded
 from guardian.conns import ConnTable
 from guardian.decode import Decoder
-from guardian.errors import GuardianError, InputError
+from guardian.errors import InputError
 from guardian.pipeline import Pipeline, Step
-from guardian.reading import reading
 from guardian.runtime import load_bundle, open_pipeline
 from guardian.source import is_log, read_log, warn
 from guardian.tables import CONN_STATES, PROTO_NAMES, Conns
@@ -170,21 +169,3 @@ def show(found: Iterable[dict[str, Any]], form: str, *, with_label: bool) -> Non
     for row in found:
         row["ts"] = f"{row['ts']:.6f}"
         writer.writerow({key: guarded(str(value)) for key, value in row.items()})
-
-
-def dump(what: str, db: Path, form: str) -> None:
-    """Write all incidents or connections of a database, oldest first, for other tools."""
-    if form not in {"csv", "json"}:
-        raise GuardianError(f"dump does not write {form} yet: give --format csv or json")
-    with reading(db) as tables:
-        order = "opened, id" if what == "incidents" else "ts, uid"
-        found = tables.query(f"SELECT * FROM {what} ORDER BY {order}")
-        if form == "json":
-            for row in found:
-                sys.stdout.write(json.dumps(row) + "\n")
-            return
-        names = [column.name for column in tables[what].columns]
-        writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
-        writer.writeheader()
-        for row in found:
-            writer.writerow({k: "" if v is None else guarded(str(v)) for k, v in row.items()})

@@ -155,10 +155,7 @@ def migrate(db: sqlite3.Connection, path: Path, migrations: Sequence[str] = MIGR
     found = version(db)
     _refuse_newer(path, found, len(migrations))
     if 0 < found < len(migrations):
-        copy = path.with_name(f"{path.name}.v{found}.bak")
-        make_file(copy, FILE_MODE)
-        with closing(sqlite3.connect(copy)) as target:
-            db.backup(target)
+        copy_to(db, path.with_name(f"{path.name}.v{found}.bak"))
     for number in range(found, len(migrations)):
         db.execute("BEGIN IMMEDIATE")
         try:
@@ -171,6 +168,29 @@ def migrate(db: sqlite3.Connection, path: Path, migrations: Sequence[str] = MIGR
             db.execute("ROLLBACK")
             raise
         db.execute("COMMIT")
+
+
+def copy_to(db: sqlite3.Connection, target: Path) -> None:
+    """Copy a database, as it is at this moment, into one file that is on the disk when this
+    returns and is sound; an older one of the name stays until then.
+
+    Raises OSError or sqlite3.Error.
+    """
+    part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)
+    try:
+        make_file(part, FILE_MODE)
+        with closing(sqlite3.connect(part, isolation_level=None)) as copy:
+            db.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a WAL beside it
+            found = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise sqlite3.DatabaseError(f"the copy is damaged: {found}")
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def must_exist(path: Path) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from guardian import addresses
 from guardian.addresses import Lan
+from guardian.arpwatch import Finding, arp_rows
 from guardian.const import MAX_OPEN_INCIDENTS, NS
 from guardian.counters import PINGS, TCP, Counters, silent
 from guardian.devices import DeviceTable
@@ -104,6 +105,23 @@ class IncidentTable:
             self._timers(one.told)
             self._row(one)
         self._timers(now)
+        return self._take()
+
+    def arp(self, finding: Finding) -> list[IncidentEvent]:
+        """Take what ARP gave away; findings come in the order of time, between the slices."""
+        self._timers(finding.told)
+        index = self._devices.judged(finding.mac)
+        if index >= 0 and self.settings.counters:
+            device = self._devices.key(index)
+            rows = arp_rows(finding, self._devices.ref(index).ip, self._ruler)
+            rows = [r for r in rows if not self._allowed(device, r, finding.cause, finding.told)]
+            known = self._running(device, finding.cause)
+            if known is not None and rows:
+                self._join(known, rows)
+            elif rows:
+                home = self._homes.get(device, finding.told)
+                opening = Opening(finding.cause, rows)
+                self._open(device, home, opening, finding.told, counter=finding.sentence)
         return self._take()
 
     def tick(self, now: int) -> list[IncidentEvent]:

@@ -126,6 +126,15 @@ MAX_JUDGED = 512
 MAX_KEYS_PER_DEVICE = 32
 """(peer, port, protocol) keys of a device whose evidence adds up; only suspected ones are kept."""
 
+MAX_ARP_MACHINES = 256
+"""Machines whose ARP questions are counted, with up to 1,024 addresses each: 25 MB at worst."""
+
+MAX_ARP_CLAIMS = 4_096
+"""Addresses whose claimant is remembered, 300 bytes each; the one longest unclaimed goes first."""
+
+MAX_ARPS_PER_STEP = 4_096
+"""ARP packets of a batch that are looked at, a microsecond each; more are a flood of them."""
+
 MAX_PENDING = 64
 """Rows kept of evidence that may yet become an incident; an incident opens with fewer."""
 

@@ -375,6 +375,12 @@ class DeviceTable:
         """Return the index of a device key, -1 where it is not known."""
         return self._by_key.get(key, -1)
 
+    def judged(self, mac: int) -> int:
+        """Return the index of a device of the home by its MAC, -1 for none and for a router."""
+        index = self._by_mac.get(mac, -1)
+        row = self._rows.get(index)
+        return -1 if row is None or self._is_gateway(row) else index
+
     def first_seen(self, index: int) -> int:
         """Return when a device was first seen, ns. Raises KeyError where there is none."""
         return self._rows[index].first_seen

@@ -58,6 +58,14 @@ ADVICE = {
 }
 """What to do next, by cause."""
 
+ADVICE_ARP = {
+    "scan": "Was this you, with a network scanner? Then say so. If not, it looks for its next "
+    "victim: take it off the network, restart it, change its password and install its updates.",
+    "other": "Take it off the network: it may be reading what other devices send. If it is a "
+    "router, a repeater or a filter of yours that is meant to do so, say that this is fine.",
+}
+"""The same where ARP alone gave it away."""
+
 ADVICE_INBOUND = (
     "Close the port forwarding or UPnP opening to this device in your router, change its password "
     "and install its updates. The other side acts, not this device."
@@ -86,6 +94,9 @@ def words(
 
     counter is the sentence of the plain counter that saw it, empty where a model did.
     """
+    if facts.by_arp:
+        told = f"{name} {counter} A plain counter, not a model, saw this."
+        return Words(told, ADVICE_ARP.get(cause, ADVICE_LOST), ())
     own = habits.usual()
     features = top_features(cause, facts, ruler, own)
     parts = [_sentence(cause, name, facts, features)]

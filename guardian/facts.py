@@ -19,6 +19,10 @@ from guardian.tables import CONN_STATES, F32, PROTO_NAMES
 FAILED = frozenset(CONN_STATES.index(s) for s in ("S0", "REJ", "RSTOS0", "RSTRH", "SH"))
 """Connections that nobody answered or that were refused."""
 
+ARP = 300
+"""Stands for the protocol in rows that come from ARP: no IP protocol has this number."""
+
+_NAMES = {**PROTO_NAMES, ARP: "arp"}
 _MINUTE = 60 * NS
 _MAX_STARTS = 64
 _MAX_RHYTHMS = 64
@@ -79,7 +83,7 @@ class Row(NamedTuple):
             orig_p=self.orig_p,
             resp_h=addresses.text(*self.resp),
             resp_p=self.resp_p,
-            proto=PROTO_NAMES.get(self.proto, "unknown_transport"),
+            proto=_NAMES.get(self.proto, "unknown_transport"),
             service=self.service,
             conn_state=CONN_STATES[min(self.conn_state, len(CONN_STATES) - 1)],
             orig_bytes=self.orig_bytes,
@@ -204,6 +208,11 @@ class Facts:
         return 2 * self.inbound <= self.rows
 
     @property
+    def by_arp(self) -> bool:
+        """All that is known comes from ARP: there is no connection."""
+        return bool(self.keys) and all(proto == ARP for _, _, proto in self.keys)
+
+    @property
     def span(self) -> float:
         """Seconds from the first to the last beginning of a connection."""
         return (self.begun - self.first) / NS
@@ -239,7 +248,7 @@ class Facts:
             Peer(
                 ip=addresses.text(*key[0]),
                 port=key[1],
-                proto=PROTO_NAMES.get(key[2], "unknown_transport"),
+                proto=_NAMES.get(key[2], "unknown_transport"),
                 host=self._hosts.get(key, ""),
                 connections=self.keys[key],
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from guardian import slices
 from guardian.addresses import Lan
 from guardian.alerts import AlertSettings, IncidentTable, Ruler
+from guardian.arpwatch import ArpWatch, Finding
 from guardian.bundle import Bundle
 from guardian.conns import ConnTable, Told
 from guardian.const import ROWS_PER_CHUNK
@@ -84,6 +86,7 @@ class Pipeline:
         self.conns = ConnTable(lan, seed=seed, cut_is_gap=not live)
         self.counts = Counts()
         self._decoder = Decoder(ignore_checksums=ignore_checksums)
+        self._arps = ArpWatch()
         self._features = FeatureExtractor(lan, utc_offset_s=utc_offset_s)
         self._sequences = SequenceTable(bundle.window, len(bundle.features))
         self._scorer = Scorer(bundle)
@@ -116,7 +119,7 @@ class Pipeline:
         evicted = self.conns.evicted
         told = self.conns.step(decoded)
         self.counts.evicted += self.conns.evicted - evicted
-        return self._told(told, decoded.now)
+        return self._told(told, decoded.now, self._arps.step(decoded.arps))
 
     def step_records(self, records: Conns) -> Step:
         """Take finished records, as a Zeek log has them; their slices are cut from them."""
@@ -188,8 +191,9 @@ class Pipeline:
         for kind, number in decoded.not_understood.items():
             self.counts.not_understood[kind] = self.counts.not_understood.get(kind, 0) + number
 
-    def _told(self, told: Told, now: int) -> Step:
-        """Judge the slices that became due, then the records that ended."""
+    def _told(self, told: Told, now: int, arps: Sequence[Finding] = ()) -> Step:
+        """Judge the slices that became due, with what ARP gave away between them, then the
+        records that ended."""
         self.counts.connections += len(told.records)
         self.counts.slices += len(told.slices)
         for index in self.devices.take_evicted():
@@ -200,9 +204,17 @@ class Pipeline:
         events: list[IncidentEvent] = []
         rows: list[FeatureRows] = []
         scores: list[Scores] = []
-        for start in range(0, len(told.slices), ROWS_PER_CHUNK):
-            chunk = told.slices.take(slice(start, start + ROWS_PER_CHUNK))
-            events += self._judge(chunk, start, rows, scores)
+        start = 0
+        for finding in (*arps, None):
+            end = len(told.slices)
+            if finding is not None:
+                end = int(np.searchsorted(told.slices.told, finding.told))
+            for first in range(start, end, ROWS_PER_CHUNK):
+                chunk = told.slices.take(slice(first, min(end, first + ROWS_PER_CHUNK)))
+                events += self._judge(chunk, first, rows, scores)
+            start = max(start, end)
+            if finding is not None:
+                events += self.incidents.arp(finding)
         # Incidents close by the clock, also when nothing happens.
         events += self.incidents.tick(now)
         return Step(

@@ -24,10 +24,6 @@ def trainer(name: str) -> Any:
     return importlib.import_module(f"trainer.{name}")
 
 
-def test_the_plain_autoencoder_has_its_known_size() -> None:
-    assert trainer("models").lstm_autoencoder(10, 4).count_params() == 34_364
-
-
 def toy(m: int = 600, seed: int = 0) -> Rows:
     """Sequences whose class stands in the last step: class k raises feature k."""
     rng = np.random.default_rng(seed)

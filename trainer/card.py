@@ -18,7 +18,7 @@ def text(parts: Parts) -> str:
 
 Two models that read the last {parts.window} slices of a device ({len(parts.features)} features
 each): an LSTM autoencoder (50-20-20-50, benign traffic alone) and the classifier
-`{about["recipe"]["classifier"]}` of trainer/models.py.
+`{about["recipe"]["classifier"]}` of trainer/zoo.
 Shipped as {parts.form}, batch {parts.batch}, builtin TFLite operations only.
 
 ## What it learned from

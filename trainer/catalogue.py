@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from guardian.errors import InputError
 from guardian.tables import Conns
 from trainer.labels import DROP
@@ -65,7 +63,10 @@ def _exposed(conns: Conns) -> list[str]:
     inbound = conns.local_resp & ~conns.local_orig & (conns.proto == TCP)
     guess = inbound & (conns.resp_p == SSH) & (conns.orig_bytes > 0)
     futile = inbound & ((conns.resp_bytes <= 0) | (conns.orig_bytes <= 0))
-    return np.where(guess, "brute-force", np.where(futile, "scan", DROP)).tolist()
+    return [
+        "brute-force" if g else "scan" if f else DROP
+        for g, f in zip(guess.tolist(), futile.tolist(), strict=True)
+    ]
 
 
 def _unsolicited_aside(conns: Conns) -> list[str]:
@@ -73,7 +74,7 @@ def _unsolicited_aside(conns: Conns) -> list[str]:
     of what comes from outside is benign. Some plainly is not: one guesses SSH passwords.
     """
     inbound = conns.local_resp & ~conns.local_orig
-    return np.where(inbound, DROP, "benign").tolist()
+    return [DROP if one else "benign" for one in inbound.tolist()]
 
 
 _HOMES = "smart-home-pcaps"

@@ -128,7 +128,7 @@ class Cell:
 
 def fits(family: Family, prepared: Prepared) -> str:
     """Return why a family cannot be had on a set; empty where it can."""
-    if family.name == "lstm-pair" and prepared.features != tuple(NAMES):
+    if family.own and prepared.features != tuple(NAMES):
         return "reads the gateway's own features alone"
     return ""
 

@@ -48,8 +48,8 @@ class Recipe:
     epochs: int = 3
     """Of the classifier: more made it surer and no better on networks left out."""
     autoencoder_epochs: int = 10
-    classifier: str = "lstm-pair"
-    """Name in models.REGISTRY."""
+    classifier: str = "views"
+    """Name in the zoo (trainer/zoo/family.py)."""
     smoothing: float = 0.05
     """Label smoothing: a model that is never quite sure ranks unseen homes better."""
     window: int = WINDOW

@@ -15,11 +15,13 @@ import numpy as np
 from guardian.bundle import Scaler
 from guardian.errors import InputError
 from guardian.tables import F32, Array
-from trainer import calibrate, models
-from trainer.fit import Fit, fit, logits_loss, rebuilt_loss
+from trainer import calibrate
+from trainer.fit import Fit, fit, rebuilt_loss
 from trainer.labels import CLASSES
 from trainer.recipe import Material, Recipe
 from trainer.rows import Rows
+from trainer.zoo.config import Config
+from trainer.zoo.family import REGISTRY, Family, Shape
 
 Echo = Callable[[str], None]
 
@@ -51,10 +53,8 @@ class Run:
     def builders(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """Return the functions that build the autoencoder and the classifier."""
         _, window, count = self.representative.shape
-        return (
-            partial(models.lstm_autoencoder, window, count),
-            partial(models.REGISTRY[self.recipe.classifier], window, count, len(CLASSES)),
-        )
+        pair = (_autoencoder(window, count), _classifier(self.recipe, window, count))
+        return tuple(partial(family.build, shape, config) for family, shape, config in pair)  # type: ignore[return-value]
 
 
 def fit_run(material: Material, recipe: Recipe, echo: Echo) -> Run:
@@ -70,13 +70,14 @@ def fit_run(material: Material, recipe: Recipe, echo: Echo) -> Run:
     z_out = scaler.apply(held_out.x, held_out.length)
     _, window, count = z.shape
 
-    classifier = models.REGISTRY[recipe.classifier](window, count, len(CLASSES))
+    family, shape, config = _classifier(recipe, window, count)
+    learner = family.learner(shape, config)
     curves = {}
     curves["classifier"] = fit(
-        classifier,
+        learner.model,
         (z, train.label, weight.astype(np.float32)),
         (z_out, held_out.label, held_out.weights().astype(np.float32)),
-        logits_loss(len(CLASSES), recipe.smoothing),
+        learner.loss,
         Fit(recipe.epochs),
         seed=recipe.seed,
         echo=echo,
@@ -87,7 +88,8 @@ def fit_run(material: Material, recipe: Recipe, echo: Echo) -> Run:
     )
     rows = np.flatnonzero(settled)[:AUTOENCODER_ROWS]
     out = np.flatnonzero(held_out.label == 0)
-    autoencoder = models.lstm_autoencoder(window, count)
+    family, shape, config = _autoencoder(window, count)
+    autoencoder = family.build(shape, config)
     curves["autoencoder"] = fit(
         autoencoder,
         (z[rows], z[rows], weight[rows].astype(np.float32)),
@@ -102,13 +104,25 @@ def fit_run(material: Material, recipe: Recipe, echo: Echo) -> Run:
         scaler=scaler,
         usual=calibrate.usual(train.x[benign, -1], weight[benign]),
         autoencoder=autoencoder.get_weights(),
-        classifier=classifier.get_weights(),
+        classifier=learner.core.get_weights(),
         representative=z[:REPRESENTATIVE],
         golden=_golden(held_out, rng),
         held_out=held_out,
         sources=material.sources,
         curves=curves,
     )
+
+
+def _autoencoder(window: int, count: int) -> tuple[Family, Shape, Config]:
+    """Return what to build: encoder 50, 20; decoder 20, 50."""
+    family = REGISTRY["lstm-autoencoder"]
+    return family, Shape(window, count, 0), family.defaults
+
+
+def _classifier(recipe: Recipe, window: int, count: int) -> tuple[Family, Shape, Config]:
+    family = REGISTRY[recipe.classifier]
+    config = family.config(smoothing=recipe.smoothing)
+    return family, Shape(window, count, len(CLASSES)), config
 
 
 def _golden(rows: Rows, rng: np.random.Generator) -> Rows:

@@ -15,10 +15,12 @@ from guardian.simulate.floods import syn_flood, udp_flood
 from guardian.simulate.home import Habit, Host, World
 from guardian.simulate.knobs import Knobs, Profile
 from guardian.simulate.leaks import dns_exfiltration, dns_flood, exfiltration
+from guardian.simulate.outage import outage
 from guardian.simulate.outside import internet_scan, login_guess, remote_view
 from guardian.simulate.scans import local_scan, ssh_guess, telnet_scan
 from guardian.simulate.scenario import Infection
 from guardian.simulate.stealth import https_beacon_even, p2p_malware, slow_scan
+from guardian.simulate.sweeps import ping_sweep, port_sweep
 
 KINDS: dict[str, Callable[[World, Host, Random, Dial], Habit]] = {
     "telnet-scan": telnet_scan,
@@ -40,12 +42,15 @@ KINDS: dict[str, Callable[[World, Host, Random, Dial], Habit]] = {
     "login-guess": login_guess,
     "slow-dos": slow_dos,
     "message-flood": message_flood,
+    "ping-sweep": ping_sweep,
+    "port-sweep": port_sweep,
     "firmware-update": firmware_update,
     "new-app": new_app,
     "guest-phone": guest_phone,
     "device-setup": device_setup,
     "backup": backup,
     "remote-view": remote_view,
+    "outage": outage,
 }
 
 

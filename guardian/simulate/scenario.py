@@ -20,11 +20,12 @@ INFECTIONS = (
 MORE_INFECTIONS = (
     "slow-scan", "arp-sweep", "arp-spoof", "dns-flood", "exfiltration", "dns-exfiltration",
     "https-beacon-even", "p2p-malware", "internet-scan", "login-guess", "slow-dos", "message-flood",
+    "ping-sweep", "port-sweep",
 )  # fmt: skip
 """Later ones. Training homes draw those that training.DRAWN names."""
 
 LOOKALIKES = (
-    "firmware-update", "new-app", "guest-phone", "device-setup", "backup", "remote-view",
+    "firmware-update", "new-app", "guest-phone", "device-setup", "backup", "remote-view", "outage",
 )  # fmt: skip
 """Benign events that look like attacks; they stand among a scenario's infections. Training homes
 draw those that training.DRAWN names."""
@@ -165,12 +166,15 @@ SCENARIOS: dict[str, Callable[..., Scenario]] = {
     "login-guess": partial(home, "login-guess"),
     "slow-dos": partial(home, "slow-dos"),
     "message-flood": partial(home, "message-flood"),
+    "ping-sweep": partial(home, "ping-sweep"),
+    "port-sweep": partial(home, "port-sweep"),
     "firmware-update": partial(home, "firmware-update"),
     "new-app": partial(home, "new-app", device="phone"),
     "guest-phone": partial(home, "guest-phone", hours=15.0, at_share=2 / 3),
     "device-setup": partial(home, "device-setup", device="speaker"),
     "backup": partial(home, "backup", device="phone", hours=20.0, at_share=17 / 20),
     "remote-view": partial(home, "remote-view", at_share=1 / 7),
+    "outage": partial(home, "outage", at_share=5 / 7),
 }
 """Scenarios by name; each takes home()'s keyword arguments. The later ones bring a length and a
 start that suit them: a scan for a day, a guest or a spoofer in the evening, a backup
@@ -198,11 +202,14 @@ HELP: dict[str, str] = {
     "login-guess": "guesses passwords at one service, each time alike",
     "slow-dos": "opens hundreds of connections to one service and holds them",
     "message-flood": "a few connections with messages as fast as it goes",
+    "ping-sweep": "pings every machine of a network",
+    "port-sweep": "tries many ports of one machine or a few",
     "firmware-update": "benign: a large download from a new host, then a restart",
     "new-app": "benign: a phone calls many new hosts at once",
     "guest-phone": "benign: a phone that nobody knows stays for an evening",
     "device-setup": "benign: a new device with mDNS storms, clocks and many first contacts",
     "backup": "benign: a large upload in the night",
     "remote-view": "benign: the owner looks at a device from outside",
+    "outage": "benign: a device's clouds are away, it tries again and again",
 }
 """One line for each scenario."""

@@ -16,7 +16,10 @@ from guardian.simulate.scenario import (
     Scenario,
 )
 
-DRAWN: tuple[str, ...] = (*MORE_INFECTIONS, *LOOKALIKES)
+UPLOADS = ("exfiltration",)
+"""No connection tells them from a camera's or a backup's: taught as malice, they made cameras bad."""
+
+DRAWN: tuple[str, ...] = (*(k for k in MORE_INFECTIONS if k not in UPLOADS), *LOOKALIKES)
 """Which of MORE_INFECTIONS and LOOKALIKES the training homes draw besides: the one switch.
 
 What it names comes on top, by chance of its own: the homes' devices and other infections stay as
@@ -74,17 +77,17 @@ def _home(rng: Random, number: int, seed: int) -> Scenario:
 
 
 def _more(rng: Random, home: Scenario, number: int) -> Scenario:
-    """Add what DRAWN names: one or two attacks to the homes that are not quiet, and a benign event
-    to two in three.
+    """Add what DRAWN names: two to four attacks to the homes that are not quiet, and benign events to
+    three in four.
     """
     devices, befalls = home.devices, home.infections
     attacks = [kind for kind in DRAWN if kind in MORE_INFECTIONS]
     events = [kind for kind in DRAWN if kind in LOOKALIKES]
     if attacks and befalls:
-        wanted = [attacks[number % len(attacks)], rng.choice(attacks)][: rng.randint(1, 2)]
+        wanted = [attacks[number % len(attacks)], *rng.choices(attacks, k=rng.randint(1, 3))]
         befalls += tuple(_infection(rng, devices, home.hours, kind) for kind in wanted)
-    if events and rng.random() < 0.67:
-        kind = events[number % len(events)]
+    wanted = [events[number % len(events)], rng.choice(events)] if events else []
+    for kind in wanted if rng.random() < 0.75 else ():
         if kind in ("guest-phone", "device-setup"):
             # A kind that is there already: no training home has all eight.
             what = "phone" if kind == "guest-phone" else rng.choice(devices).kind

@@ -75,6 +75,8 @@ class Family:
     none and raise ConfigError."""
     learn: Callable[[Shape, Config, int], Learner] | None = None
     """Its own learner(shape, config, groups), where fitting needs more than `build`."""
+    own: bool = False
+    """It reads the gateway's own features by name, and no others."""
     fit: Callable[..., Any] | None = None
     """Of screens: fit(x, label, weight, config, seed) -> guardian.trees.Trees."""
 
@@ -133,6 +135,7 @@ _PLACES = {
     "deep-lstm-autoencoder": "deep_autoencoder",
     "lstm-classifier": "classifier",
     "lstm-pair": "pair",
+    "views": "views",
     "bilstm": "bilstm",
     "temporal-attention": "temporal_attention",
     "cnn-lstm": "cnn_lstm",

@@ -21,7 +21,7 @@ FEATURES, CLASSES, ROWS = 20, 7, 256
 def forms(name: str, other: Path | None) -> None:
     """Print the forms of a family at its default shape."""
     family = REGISTRY[name]
-    features = len(NAMES) if name == "lstm-pair" else FEATURES
+    features = len(NAMES) if family.own else FEATURES
     shape = Shape(family.defaults.window, features, CLASSES)
     x = np.random.default_rng(0).normal(size=(ROWS, shape.window, features)).astype(np.float32)
     keras.utils.set_random_seed(0)

@@ -38,13 +38,13 @@ def _size(family: Family) -> str:
     """Return how many parameters it has at its default shape; trees grow with the data."""
     if family.task in ("screen", "ensemble"):
         return "-"
-    features = FEATURES if family.name != "lstm-pair" else _own()
+    features = _own() if family.own else FEATURES
     shape = Shape(family.defaults.window, features, CLASSES)
     return f"{family.build(shape, family.defaults).count_params():,}"
 
 
 def _own() -> int:
-    from guardian.features import NAMES  # noqa: PLC0415 - only the pair asks
+    from guardian.features import NAMES  # noqa: PLC0415 - only some ask
 
     return len(NAMES)
 

@@ -1,4 +1,4 @@
-"""lstm-pair: the shipped classifier."""
+"""lstm-pair: a single connection and its context, each seen by an LSTM of its own."""
 
 from __future__ import annotations
 
@@ -44,10 +44,11 @@ def _mask(groups: tuple[str, ...]) -> list[float]:
 FAMILY = Family(
     name="lstm-pair",
     task="classify",
-    about="The shipped classifier: two views of Guardian's own features, their logits averaged.",
+    about="Two views of Guardian's own features, their logits averaged.",
     drawing="twice: mask, noise, LSTM 40, dropout, dense; the mean of both, softmax",
     at_export="Noise and dropout are gone, softmax is the scorer's; both LSTMs are unrolled.",
     defaults=Config(window=12, hidden=(40,), dropout=0.3, epochs=3, smoothing=0.05),
     uses=COMMON | {"hidden", "dropout", "smoothing"},
     build=build,
+    own=True,
 )

@@ -16,6 +16,7 @@ from guardian.errors import CaptureError, GuardianError
 from guardian.merge import LINK_ETHERNET, LINK_RAW, Merge
 from guardian.ring import Ring, is_ethernet
 from guardian.tables import Frames
+from guardian.thinning import Thinning
 
 log = logging.getLogger("guardian.capture")
 
@@ -104,6 +105,7 @@ class Watch:
         self._retry_at = 0.0
         self._before = self._now = self._told = 0
         self._ahead_before = self._ahead_told = 0
+        self._thinning = Thinning()
 
     def open(self) -> None:
         """Open it the first time; raises CaptureError, or ConfigError for a bad filter."""
@@ -113,7 +115,9 @@ class Watch:
         """Let the kernel's filter know the networks of the other interfaces as they are now."""
         if isinstance(self.source, Ring):
             try:
-                self.source.set_filter(_program(self._settings, self._number))
+                self.source.set_filter(
+                    self._thinning.program(_program(self._settings, self._number))
+                )
             except (GuardianError, OSError) as error:
                 log.warning("%s keeps its filter: %s", self.name, error)
 
@@ -148,6 +152,7 @@ class Watch:
                 source.close()
             return False
         self.source = source
+        self._thinning = Thinning()
         log.warning("%s is back", self.name)
         return True
 
@@ -165,6 +170,12 @@ class Watch:
             log.warning("%s; trying again every %.0f s", error, REOPEN_S)
             self.close()
             return None
+        if isinstance(self.source, Ring) and self.source.link == LINK_ETHERNET:
+            changes = self._thinning.look(frames, self.drops, time.monotonic())
+            if changes:
+                self.refilter()
+            for words in changes:
+                log.warning("%s: %s", self.name, words)
         return frames
 
     def tell(self) -> None:

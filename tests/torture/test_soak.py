@@ -1,0 +1,37 @@
+"""A short form of `make soak`: days of an hour each, in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from guardian.const import MAX_DEVICES
+from guardian.schema import WAL_BYTES
+from tests.conftest import ROOT
+from tests.torture.soak import ATTACKS
+
+DAYS = 9
+
+
+@pytest.mark.slow
+def test_nothing_grows_from_day_to_day() -> None:
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "tests.torture.soak", "--days", str(DAYS), "--hours", "0.5",
+            "--no-broker", "--json",
+        ],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert found["missed"] == 0
+    assert found["incidents"] >= DAYS * len(ATTACKS)
+    assert found["devices"] == MAX_DEVICES
+    assert len(found["rss_kib"]) == DAYS
+    assert found["memory"] < 0.02
+    objects = found["objects"]
+    assert max(objects[6:]) < 1.02 * max(objects[3:6])
+    assert max(found["db_kib"][6:]) < 1.2 * max(found["db_kib"][3:6])
+    assert found["wal_kib"] * 1024 <= WAL_BYTES

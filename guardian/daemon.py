@@ -22,6 +22,7 @@ from guardian.homenet import HomeNetworks
 from guardian.hub import Hub, hub_states
 from guardian.live import LiveCapture
 from guardian.notify import Notifier
+from guardian.outlets import Outlets
 from guardian.parts import Parts
 from guardian.pipeline import Pipeline
 from guardian.polling import Polling
@@ -97,8 +98,10 @@ class Daemon:
             parts = Parts(
                 live, pipeline, store, publisher,
                 Recorder(store, pipeline, publisher), Polling(store, pipeline),
+                Outlets(settings.notify),
             )  # fmt: skip
             stack.callback(lambda: parts.publisher.close(time.time_ns()))
+            stack.callback(lambda: parts.outlets.close())  # noqa: PLW0108 - another after a reload
             self._hub = Hub(parts, utc_offset_s=time.localtime().tm_gmtoff)
             self._models = Takeover(parts, settings)
             self._hub.ready = self._models.ready
@@ -204,7 +207,9 @@ class Daemon:
     def _tell(self, notifier: Notifier, parts: Parts, health: Health, moment: float) -> None:
         """Do what the user said, and tell how things are."""
         with kept_going():
-            parts.recorder.tell(parts.polling.poll(time.time_ns()), time.time_ns())
+            changed = parts.polling.poll(time.time_ns())
+            parts.outlets.announce(changed)
+            parts.recorder.tell(changed, time.time_ns())
             self._hub.look_around(time.time_ns())
             self._models.step()
         self._hub.changed = False
@@ -217,9 +222,9 @@ class Daemon:
     def _finish(self, parts: Parts) -> None:
         """Take what the rings still hold, end every open connection, write all."""
         for frames in parts.live.rest():
-            with kept_going():
-                parts.recorder.add(parts.pipeline.step(frames))
+            self._take(parts, frames)
         last = parts.pipeline.finish()
+        parts.outlets.announce(last.events)
         with kept_going():
             parts.recorder.add(last)
             parts.store.commit(last.now)

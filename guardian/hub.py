@@ -23,6 +23,7 @@ from guardian.hubcommands import Asked, Limit, Refused, read
 from guardian.hubwords import effect_said, rule_said
 from guardian.incidents import IncidentEvent
 from guardian.outbox import Message
+from guardian.outlets import Outlets
 from guardian.pipeline import Pipeline, Step
 from guardian.polling import WEEK_NS, Polling
 from guardian.publish import Publisher
@@ -58,6 +59,8 @@ class HubParts(Protocol):
     store: Store
     publisher: Publisher
     polling: Polling
+    outlets: Outlets
+    """Receivers beside the hub."""
 
 
 class Laid(Protocol):
@@ -125,6 +128,7 @@ class Hub:
         self.today.add(step, self._parts.pipeline.devices)
         self.blind.add(step, self._parts.pipeline.devices)
         self.drill.heard(step.events, step.now)
+        self._parts.outlets.announce(step.events)
 
     def states(self, drops: int, now: int) -> tuple[GatewayState, list[DeviceState]]:
         """Return what the hub shall show now."""
@@ -196,7 +200,9 @@ class Hub:
 
         Return what that changed of incidents. Raises StoreError.
         """
-        return [*self.drill.step(now), *self._obey(now)]
+        events = [*self.drill.step(now), *self._obey(now)]
+        self._parts.outlets.announce(events)
+        return events
 
     def look_around(self, now: int) -> None:
         """Tell of devices never seen before, and take off those that are forgotten.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from guardian.config import NotifySettings
 from guardian.live import LiveCapture
+from guardian.outlets import Outlets
 from guardian.pipeline import Pipeline
 from guardian.polling import Polling
 from guardian.publish import Publisher
@@ -22,3 +24,5 @@ class Parts:
     publisher: Publisher
     recorder: Recorder
     polling: Polling
+    outlets: Outlets = field(default_factory=lambda: Outlets(NotifySettings()))
+    """Receivers of incidents beside the hub; none by default."""

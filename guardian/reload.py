@@ -16,6 +16,7 @@ from guardian import logs
 from guardian.addresses import usual
 from guardian.config import KEYS, Settings, override
 from guardian.errors import GuardianError
+from guardian.outlets import Outlets
 from guardian.parts import Parts
 from guardian.publish import Publisher
 from guardian.retention import Retention
@@ -66,6 +67,12 @@ def _mqtt(change: Change) -> None:
     parts.recorder.publisher = fresh
 
 
+def _notify(change: Change) -> None:
+    fresh = Outlets(change.new.notify)  # refuses what cannot be right
+    change.parts.outlets.close()
+    change.parts.outlets = fresh
+
+
 def _log(change: Change) -> None:
     logs.set_levels(change.new.log.level, change.new.log.parts)
 
@@ -76,6 +83,7 @@ APPLY: dict[str, Callable[[Change], None]] = {
     "alerts": _alerts,
     "store": _store,
     "mqtt": _mqtt,
+    "notify": _notify,
     "log": _log,
 }
 """By section, what lets its live keys hold; called where one of them changed."""

@@ -19,7 +19,7 @@ from guardian import bundle as bundles
 from guardian import firedrill, hubcommands
 from guardian.addresses import Lan, pack
 from guardian.blind import BlindSpots, encrypted_dns, one_sided
-from guardian.config import MqttSettings
+from guardian.config import MqttSettings, NotifySettings
 from guardian.decode import Decoder
 from guardian.devices import DeviceTable
 from guardian.discovery import DRILL_MAC, Topics
@@ -27,6 +27,7 @@ from guardian.hub import Hub
 from guardian.hubcommands import Asked, Limit, Refused, read
 from guardian.incidents import IncidentEvent
 from guardian.merge import nothing
+from guardian.outlets import Outlets
 from guardian.pipeline import Counts, Pipeline, Step
 from guardian.polling import Polling
 from guardian.publish import Publisher
@@ -52,6 +53,7 @@ class Running:
     publisher: Publisher
     polling: Polling
     recorder: Recorder
+    outlets: Outlets
     hub: Hub = None  # type: ignore[assignment]
     now: int = 0
 
@@ -91,7 +93,12 @@ def run(bundle: bundles.Bundle, store: Store, settings: MqttSettings | None = No
     pipeline = Pipeline(bundle, lan, DeviceTable(lan), alerts_a_week=2, live=True)
     publisher = Publisher(settings or MqttSettings(), store, backoff_s=(0.05, 0.2), birth_s=(0, 0))
     parts = Running(
-        pipeline, store, publisher, Polling(store, pipeline), Recorder(store, pipeline, publisher)
+        pipeline,
+        store,
+        publisher,
+        Polling(store, pipeline),
+        Recorder(store, pipeline, publisher),
+        Outlets(NotifySettings()),
     )
     parts.now = time.time_ns() // (60 * SECOND) * 60 * SECOND + 10 * SECOND
     known = device(first_seen=parts.now - 9 * DAY, last_seen=parts.now - SECOND)

@@ -128,7 +128,8 @@ class DeviceTable:
 
         self._learn_routers(p, first_seen)
         self._learn_own(a)
-        self._see(mac, src, ts)
+        keep = np.concatenate([np.ones(len(p), dtype=np.bool_), ~self._taken(a)])
+        self._see(mac[keep], src[keep], ts[keep])
         self._learn_names(p, decoded.data)
 
     def learn_from_conns(self, conns: Conns) -> None:
@@ -178,6 +179,16 @@ class DeviceTable:
             for k in rows[first].tolist():
                 high, low = a.src[k].tolist()
                 self._routers.add_own((high, low), max(since, int(a.ts[k])))
+
+    def _taken(self, a: Arps) -> Bool:
+        """Return bool[n]: ARPs by which another machine says that it has a router's address. They
+        do not make the address that machine's."""
+        out = np.zeros(len(a), dtype=np.bool_)
+        if len(a):
+            other = self._routers.since_of(a.src_mac) > a.ts
+            for (high, low), since in self._routers.own.items():
+                out |= other & (a.src[:, 1] == low) & (a.src[:, 0] == high) & (a.ts >= since)
+        return out
 
     def _note(self, seen: list[Sighting]) -> None:
         """Make the devices that are new, in order of their first packet; then touch all."""

@@ -1,4 +1,4 @@
-"""The clouds are away: what every device does then, again and again, and nothing is wrong with it."""
+"""The clouds are away: what a device does then, again and again; nothing is wrong with it."""
 
 from __future__ import annotations
 

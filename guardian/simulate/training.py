@@ -17,7 +17,7 @@ from guardian.simulate.scenario import (
 )
 
 UPLOADS = ("exfiltration",)
-"""No connection tells them from a camera's or a backup's: taught as malice, they made cameras bad."""
+"""No connection tells them from a camera's or a backup's: as malice, they make cameras bad."""
 
 DRAWN: tuple[str, ...] = (*(k for k in MORE_INFECTIONS if k not in UPLOADS), *LOOKALIKES)
 """Which of MORE_INFECTIONS and LOOKALIKES the training homes draw besides: the one switch.
@@ -77,8 +77,8 @@ def _home(rng: Random, number: int, seed: int) -> Scenario:
 
 
 def _more(rng: Random, home: Scenario, number: int) -> Scenario:
-    """Add what DRAWN names: two to four attacks to the homes that are not quiet, and benign events to
-    three in four.
+    """Add what DRAWN names: two to four attacks to the homes that are not quiet, and benign events
+    to three in four.
     """
     devices, befalls = home.devices, home.infections
     attacks = [kind for kind in DRAWN if kind in MORE_INFECTIONS]

@@ -1,6 +1,7 @@
 # Two commands on a fresh machine: `make demo`, then `make test`.
 PYTHON ?= python3
 GUARDIAN_DATA ?= ../shared/data
+DATA ?= $(GUARDIAN_DATA)
 export GUARDIAN_DATA
 
 BASE := .venv
@@ -16,8 +17,8 @@ help:
 	@echo "make test      set up all that the tests need, and run them"
 	@echo "make quick     the fast tests alone (under a minute)"
 	@echo "make lint      format, rules, types, import rules"
-	@echo "make bundle    train the shipped bundle anew (DATA=$(GUARDIAN_DATA))"
-	@echo "make evaluate  the table by capture for the README"
+	@echo "make bundle    train the shipped bundle anew (DATA=$(DATA))"
+	@echo "make evaluate  judge the shipped bundle: docs/detection.md, README (DATA=$(DATA))"
 	@echo "make bench     what a stage costs, and the engine beside nfstream, argus and nfpcapd"
 	@echo "               (these two where installed: argus-server, argus-client, nfdump)"
 	@echo "make bench-live  where drops begin on a live interface (root)"
@@ -75,10 +76,13 @@ lint: dev
 	$(DEV)/bin/mypy
 
 bundle: dev
-	$(DEV)/bin/python -m trainer.bundle --data $(GUARDIAN_DATA) --out models/default
+	$(DEV)/bin/python -m trainer.bundle --data $(DATA) --out models/default
 
+# The protocol of docs/detection.md with the shipped bundle; WHY= stands in its log.
+WHY ?=
 evaluate: dev
-	$(DEV)/bin/guardian evaluate --data $(GUARDIAN_DATA)
+	$(DEV)/bin/guardian evaluate --data $(DATA) -o docs --why "$(WHY)"
+	$(DEV)/bin/python -m trainer.readme
 
 table: dev tflite
 	$(DEV)/bin/python -m trainer.table --data $(GUARDIAN_DATA) -o docs/models-by-set.md

@@ -18,6 +18,8 @@ from guardian.hush import hushed
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+PARTS = ("in-place", "homes", "grafted", "simulated")
+"""Of the protocol, as --only names them."""
 FORMS = ("int8", "float32", "dynamic")
 _PATH = click.Path(path_type=Path)
 _POSITIVE = click.IntRange(min=1)
@@ -144,8 +146,12 @@ def train(
 @click.argument("run_folder", metavar="[RUN]", required=False, type=_PATH)
 @click.option("--bundle", type=_PATH, help="Bundle (default: the shipped).")
 @click.option("--data", type=_PATH, help="Folder of captures.")
-@click.option("-o", "--out", type=_PATH, help="Folder of the report.")
-@click.option("--leave-one-out", is_flag=True, help="Retrain without each capture.")
+@click.option("-o", "--out", type=_PATH, help="Folder of the report (detection.md).")
+@click.option("--leave-one-out", is_flag=True, help="Retrain without each network.")
+@click.option("--only", type=click.Choice(PARTS), multiple=True,
+              help="These tests alone; repeatable. Homes are always judged.")
+@click.option("--no-baselines", is_flag=True, help="Fit nothing to compare with.")
+@click.option("--why", default="", help="What the run is for; stands in the log.")
 @click.option(
     "--rehearse",
     type=_PATH,
@@ -159,13 +165,16 @@ def evaluate(
     data: Path | None,
     out: Path | None,
     leave_one_out: bool,
+    only: tuple[str, ...],
+    no_baselines: bool,
+    why: str,
     rehearse: Path | None,
     promote: bool,
 ) -> None:
     """What a model is worth (workstation).
 
-    Of a RUN of `guardian train --model` its report, on the rows that were its test; else the
-    table of a bundle by capture left out of training.
+    Of a RUN of `guardian train --model` its report, on the rows that were its test; else what a
+    bundle finds and what it raises on captures left out of training (docs/detection.md).
     """
     if run_folder is not None:
         if bundle is not None or leave_one_out or rehearse or promote:
@@ -187,9 +196,12 @@ def evaluate(
         told, promoted = work.promotion(bundle, data, echo=say)
         click.echo(told)
         raise SystemExit(0 if promoted else 1)
-    report = work.evaluate(bundle, data, out, leave_one_out=leave_one_out, echo=say)
-    if out is None:
-        click.echo(work.markdown(report), nl=False)
+    wanted = {"only": tuple(part.replace("-", " ") for part in only)} if only else {}
+    report = work.evaluate(
+        bundle, data, out, leave_one_out=leave_one_out, baselines=not no_baselines, why=why,
+        echo=say, **wanted,
+    )  # fmt: skip
+    click.echo(work.short(report), nl=False)
 
 
 @click.command()

@@ -11,20 +11,17 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before tensorflow is imported
 
 from guardian.bundle import Bundle, default_path
-from guardian.bundle import load as load_bundle
-from guardian.scoring import Pair
-from trainer import evaluate as evaluation
-from trainer import leaveout, promote, rehearse
+from trainer import promote, rehearse
 from trainer import recipe as recipes
 from trainer import run as runs
 from trainer.export import export as write_bundle
-from trainer.export import judged_forms
 from trainer.named import export_model, listing, report, train_model
-from trainer.opened import opened_by
-from trainer.report import markdown
+from trainer.recipe import Material
+from trainer.trial import course, folds, page, rivals
+from trainer.trial.tables import short
 
-__all__ = ["evaluate", "export", "export_model", "listing", "markdown", "promotion", "rehearsal",
-           "report", "train", "train_model"]  # fmt: skip
+__all__ = ["evaluate", "export", "export_model", "listing", "promotion", "rehearsal",
+           "report", "short", "train", "train_model"]  # fmt: skip
 
 Echo = Callable[[str], None]
 
@@ -69,28 +66,33 @@ def evaluate(
     out: Path | None,
     *,
     leave_one_out: bool = False,
+    only: tuple[str, ...] = course.PARTS,
+    baselines: bool = True,
+    why: str = "",
     echo: Echo = print,
 ) -> dict[str, Any]:
-    """Judge a bundle on the captures left out of its training; write report.md and .json to out.
+    """Judge a bundle by the protocol of docs/detection.md and return the report; with `out`, fill
+    the tables of detection.md and detection.json there and add a line, with `why`, to its log.
 
-    Where the bundle's run lies in `bundle`.run or in runs/, its float form stands beside. With
-    `leave_one_out` the recipe is trained again without each network that teaches, and judged on
-    it; what the gateway opens is counted for the bundle alone. Returns the report.
+    `only` names parts of the protocol; such a run has its line in the log alone. Without `baselines` nothing is fitted to compare with. With
+    `leave_one_out` the recipe is fitted again without each network that teaches, and judged on it.
     """
     folder = bundle or default_path()
-    others: dict[str, Pair] = {}
-    for run in (folder.with_name(f"{folder.name}.run"), Path("runs") / folder.name):
-        if not others and (run / "run.json").exists():
-            others[" float"] = judged_forms(runs.load(run), echo)[0]["float32"]
-    report, judged = evaluation.shipped(folder, data, echo, opened_by(load_bundle(folder)), others)
+    beside = rivals.fitted(data, echo) if baselines else rivals.counters()
+    found = course.judge_bundle(folder, data, only=only, rivals=beside, echo=echo)
     if leave_one_out:
         recipe = recipes.Recipe()
         material = recipes.prepare(data, [], recipe, echo)
-        report["leave_one_out"] = leaveout.leave_one_out(data, material, recipe, judged, echo)
+        found["left out"] = folds.leave_out(data, material, recipe, _make, echo)
     if out is not None:
-        evaluation.write(report, markdown(report), out)
-        echo(f"wrote {out / 'report.md'}")
-    return report
+        whole = set(only) >= set(course.PARTS) and baselines
+        echo(f"wrote {page.write(out, found, why, whole=whole)}")
+    return found
+
+
+def _make(material: Material, recipe: recipes.Recipe, folder: Path, echo: Echo) -> Bundle:
+    """Fit a recipe and write its bundle."""
+    return write_bundle(runs.fit_run(material, recipe, echo), folder, echo, name=folder.name)
 
 
 def rehearsal(candidate: Path, source: Path, *, echo: Echo = print) -> str:

@@ -32,6 +32,8 @@ Echo = Callable[[str], None]
 
 HOSTS_AN_ATTACK, HOSTS_AN_INFECTION = 6, 4
 """Lives that each guest is put into."""
+MOST_GUESTS = 3
+"""Of a subject of many captures."""
 SEED = 20_261_122
 
 IN_PLACE, HOMES, GRAFTED, SIMULATED = "in place", "homes", "grafted", "simulated"
@@ -134,7 +136,9 @@ def walk(course: Course, every: Sequence[Subject], only: Collection[str]) -> dic
     pools = Pools(homes_of(course, wanted))
     hosts = [h for s in every if s.kind == HOME for one in course.take(s) for h in hosts_of(s, one)]
     if GRAFTED in only:
-        attacks = ((s, one) for s in every if s.kind == ATTACK for one in course.take(s))
+        attacks = (
+            (s, one) for s in every if s.kind == ATTACK for one in course.take(s)[:MOST_GUESTS]
+        )
         guests = [guest for s, one in attacks if (guest := guest_of(s, one)) is not None]
         found |= insert(course, GRAFTED, guests, hosts, pools, HOSTS_AN_ATTACK)
     if SIMULATED in only:

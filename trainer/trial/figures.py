@@ -53,6 +53,8 @@ class Found:
     """From the first malicious packet to the incident; None where it was not found."""
     packets: int | None
     """Malicious packets until then; None where unknown."""
+    connections: int | None
+    """Malicious connections begun until then (of a beacon: its beats); None where unknown."""
     cause: str
     speaker: str
 
@@ -75,14 +77,16 @@ def found(case: Case, whose: str, begin: int | None = None) -> list[Found]:
         mine = [o for o in case.played.opened[whose] if o.device == device and o.at >= since]
         kind = case.class_of(device)
         if not mine:
-            out.append(Found(device, kind, None, None, "", ""))
+            out.append(Found(device, kind, None, None, None, "", ""))
             continue
         one = min(mine, key=lambda o: o.at)
         packets = None
         if case.malice is not None:
             packets = int(np.searchsorted(case.malice, one.at, side="right"))
+        began = case.played.ts[case.played.label > 0]
+        calls = int((began <= one.at).sum()) if len(began) else None
         seconds = (one.at - since) / NS
-        out.append(Found(device, kind, seconds, packets, one.cause, one.speaker))
+        out.append(Found(device, kind, seconds, packets, calls, one.cause, one.speaker))
     return out
 
 

@@ -41,6 +41,7 @@ OTHER_HOURS = 2.0
 INFECTED_AT_H = 1.0
 ARP_ALONE = ("arp-sweep", "arp-spoof")
 """Infections whose malice is no connection, so that nothing can be put into another's life."""
+KINDS = tuple(kind for kind in (*INFECTIONS, *MORE_INFECTIONS) if kind not in ARP_ALONE)
 
 
 @dataclass(frozen=True)
@@ -138,12 +139,10 @@ def mixed(host: Host, guest: Guest, share: float) -> Mixed:
     return Mixed(graft(part, host.device, guest.stream, guest.device, delta), start, delta)
 
 
-def simulated(seed: int = 1) -> Iterator[Guest]:
-    """Yield every infection of the simulator as a guest; rates are those kept for tests."""
+def simulated(kinds: Sequence[str] = KINDS, seed: int = 1) -> Iterator[Guest]:
+    """Yield infections of the simulator as guests; rates are those kept for tests."""
     with tempfile.TemporaryDirectory() as folder:
-        for kind in (*INFECTIONS, *MORE_INFECTIONS):
-            if kind in ARP_ALONE:
-                continue
+        for kind in kinds:
             path = Path(folder) / "home.pcap"
             hours = SIMULATED_HOURS.get(kind, OTHER_HOURS)
             scenario = home(kind, profile="test", hours=hours, at_hours=INFECTED_AT_H,

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from trainer.card import table
 from trainer.trial import tables
 from trainer.trial.bench import GATEWAY
 from trainer.trial.subjects import LEFT_OUT
@@ -80,7 +81,8 @@ def markdown(report: dict[str, Any], *, title: str) -> str:
         if part and part["rows"]:
             out += [f"### {head}", "", tables.grafted(part["rows"]), ""]
             out += [tables.families(part["families"]), "", tables.scorers(part["macro"]), ""]
-            out += [tables.placebo(part["placebo"]), "", tables.placebos(part["placebo"]), ""]
+            out += [f"{tables.placebo(part['placebo'])} They are: {tables.fired(part['placebo'])}."]
+            out += ["", tables.placebos(part["placebo"]), ""]
     if report["homes"]:
         out += ["### Homes where nothing is wrong", "", tables.homes(report["homes"]), ""]
         out += [tables.rates(report["rates"]), ""]
@@ -95,14 +97,19 @@ def markdown(report: dict[str, Any], *, title: str) -> str:
     return "\n".join(out)
 
 
-def write(folder: Path, report: dict[str, Any], what_for: str = "") -> Path:
-    """Write the tables into docs/detection.md and .json of a folder, and add a line to its log.
+def write(folder: Path, report: dict[str, Any], what_for: str = "", *, whole: bool = True) -> Path:
+    """Write the tables into detection.md and detection.json of a folder, and add a line to its log;
+    of a run that was not `whole` the line alone.
 
     What stands outside the markers stays as it is.
     """
     folder.mkdir(parents=True, exist_ok=True)
     page, store = folder / PAGE, folder / JSON
     text = page.read_text(encoding="utf-8") if page.exists() else blank()
+    if not whole:
+        text = filled(text, LOG, logged(block(text, LOG), entry(report, what_for)))
+        page.write_text(text, encoding="utf-8")
+        return page
     text = filled(text, SHIPPED, markdown(report, title="The shipped bundle"))
     left = report.get("left out")
     if left:
@@ -144,7 +151,7 @@ def block(text: str, name: str) -> str:
 
 def logged(body: str, line: tuple[str, ...]) -> str:
     """Return a log with a line more."""
-    head = tables.table(LOG_HEAD, [])
+    head = table(LOG_HEAD, [])
     return "\n".join([body or head, f"| {' | '.join(line)} |"])
 
 

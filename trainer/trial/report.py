@@ -40,6 +40,7 @@ def devices(told: Sequence[Found]) -> dict[str, Any]:
         "found": len(hits),
         "seconds": _median(f.seconds for f in hits),
         "packets": _median(f.packets for f in hits if f.packets is not None),
+        "connections": _median(f.connections for f in hits if f.connections is not None),
         "slowest_seconds": max((f.seconds for f in hits if f.seconds is not None), default=None),
         "causes": sorted({f.cause for f in hits}),
         "speakers": sorted({f.speaker for f in hits}),
@@ -172,7 +173,7 @@ def graft_row(
             fired = figures.found(sham, whose)[0].seconds is not None
             shams += fired
             every.append(one)
-            net.append(replace(one, seconds=None, packets=None, cause="") if fired else one)
+            net.append(replace(one, seconds=None, cause="") if fired else one)
         row[whose] = devices(net)
         row[whose] |= {
             "before placebo": sum(f.seconds is not None for f in every),
@@ -188,7 +189,10 @@ def placebo(shams: Sequence[Case], pools: Pools) -> dict[str, Any]:
     and records over the lines."""
     out: dict[str, Any] = {"placebos": len(shams), "records": 0, "over": {}}
     for whose in (GATEWAY, MODELS):
-        out[whose] = sum(figures.found(c, whose)[0].seconds is not None for c in shams)
+        told = [(c, figures.found(c, whose)[0]) for c in shams]
+        fired = [f"{c.name}: {one.cause}" for c, one in told if one.seconds is not None]
+        out[whose] = len(fired)
+        out[f"{whose} fired"] = fired
     for case in shams:
         guest = np.char.startswith(case.played.uid, b"g")
         pool = pools.without(case.groups)
@@ -205,6 +209,8 @@ def summed(shams: Sequence[dict[str, Any]]) -> dict[str, Any]:
     out: dict[str, Any] = {
         key: sum(sham[key] for sham in shams) for key in ("placebos", "records", GATEWAY, MODELS)
     }
+    for whose in (GATEWAY, MODELS):
+        out[f"{whose} fired"] = [text for sham in shams for text in sham[f"{whose} fired"]]
     out["over"] = {
         name: {at: sum(sham["over"][name][at] for sham in shams) for at in AT}
         for name in shams[0]["over"]

@@ -97,7 +97,9 @@ def of(material: Material, quiet: list[Stream], without: frozenset[str] = frozen
     )
     trees.fit(train.x[:, -1], train.label > 0, sample_weight=weight)
     benign = _last(scaler, train.x[good])
-    forest = IsolationForest(n_estimators=100, max_samples=512, random_state=SEED, n_jobs=1)
+    forest = IsolationForest(
+        n_estimators=100, max_samples=min(512, len(benign)), random_state=SEED, n_jobs=1
+    )
     forest.fit(benign, sample_weight=weight[good])
     kitsune = Kitsune(SEED)
     kitsune.learn(quiet)

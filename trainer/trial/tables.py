@@ -10,15 +10,16 @@ from trainer.trial.bench import GATEWAY, MODELS
 
 PARTS = ("in place", "grafted", "simulated")
 
-IN_PLACE_HEAD = ("capture", "attack", "infected found", "seconds", "packets", "told as",
+IN_PLACE_HEAD = ("capture", "attack", "infected found", "seconds", "packets",
+                 "connections", "told as",
                  "models alone", "false", "records", "AUC", "AP", "at 1 %", "at 0.1 %")  # fmt: skip
 HOMES_HEAD = ("home", "devices", "device-days", "records", "false incidents", "models alone",
               "what they were")  # fmt: skip
 RATES_HEAD = ("class of device", "devices", "device-days", "false incidents", "a device-day",
               "at most (95 %)", "models alone", "at most (95 %)")  # fmt: skip
 GRAFTED_HEAD = ("attack", "kind", "before placebo", "placebos that fire", "found, net", "seconds",
-                "packets", "told as", "models alone, net", "records", "AUC", "AP", "at 1 %",
-                "at 0.1 %")  # fmt: skip
+                "packets", "connections", "told as", "models alone, net", "records", "AUC", "AP",
+                "at 1 %", "at 0.1 %")  # fmt: skip
 PLACEBO_HEAD = ("placebo records over the line of", "10 %", "1 %", "0.1 %")
 FAMILIES_HEAD = ("kind", "attacks", "infected found", "AUC", "at 1 %", "at 0.1 %")
 SCORERS_HEAD = ("scorer", "captures", "AUC", "AP", "at 10 %", "at 1 %", "at 0.1 %",
@@ -78,6 +79,7 @@ def grafted(rows: Sequence[dict[str, Any]]) -> str:
             row["capture"], row["family"] or "-", f"{told['before placebo']} of {told['infected']}",
             str(told["placebos"]), f"{told['found']} of {told['infected']}",
             number(told["seconds"], ",.1f"), number(told["packets"], ",.0f"),
+            number(told["connections"], ",.0f"),
             ", ".join(told["causes"]) or "-", f"{alone['found']} of {alone['infected']}",
             f"{n:,}", *_figures(threat),
         ])  # fmt: skip
@@ -92,6 +94,11 @@ def placebo(found: dict[str, Any]) -> str:
         f" {found[MODELS]}); of their {n:,} records {share(over.get('1%', 0), n)} reach the 1 %"
         f" line of threat and {share(over.get('0.1%', 0), n)} the 0.1 % line."
     )
+
+
+def fired(found: dict[str, Any]) -> str:
+    """Return which placebos opened an incident."""
+    return "; ".join(found[f"{GATEWAY} fired"]) or "none"
 
 
 def placebos(found: dict[str, Any]) -> str:
@@ -136,6 +143,7 @@ def in_place(rows: Sequence[dict[str, Any]]) -> str:
         out.append([
             row["capture"], row["family"] or "-", f"{told['found']} of {told['infected']}",
             number(told["seconds"], ".1f"), number(told["packets"], ",.0f"),
+            number(told["connections"], ",.0f"),
             ", ".join(told["causes"]) or "-", f"{alone['found']} of {alone['infected']}",
             str(told["false"]), f"{n:,}" if n else "-", *_figures(threat),
         ])  # fmt: skip

@@ -16,6 +16,7 @@ from typing import Any
 from guardian.commands import ANSWERS, MAX_BUDGET, Kind, clean_name
 from guardian.const import NS
 from guardian.discovery import Topics, slug
+from guardian.names import printable
 from guardian.spans import SPANS, span_s
 from guardian.wishes import CAUSES
 
@@ -31,7 +32,10 @@ SNOOZE_S = 86_400
 
 
 class Refused(Exception):  # noqa: N818 - not an error of ours: the answer to a message
-    """A message that is no command; its sentence says why."""
+    """A message that is no command; its sentence says why, and may quote what stood in it."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(printable(why))
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,10 @@ WINDOW = 100
 MAX_ASKED = 50
 """Messages of the hub that wait for the daemon, which takes them each tick; more are dropped."""
 
+MAX_HAPPENED = 1_000
+"""Things that wait to be looked at, beyond which messages are dropped as they come: a broker must
+not fill our memory while a batch is judged."""
+
 MAX_HUB_DEVICES = 256
 """Devices shown on the hub; a home has tens. Invented MACs must not flood it. Those with an open
 incident are shown beyond it."""
@@ -213,7 +217,9 @@ class Publisher:
         client.on_connect_fail = lambda c, _u: happened.put((c, "failed", sys.exc_info()[1]))
         client.on_disconnect = lambda c, _u, _f, reason, _p: happened.put((c, "gone", reason))
         client.on_publish = lambda c, _u, mid, r, _p: happened.put((c, "acknowledged", (mid, r)))
-        client.on_message = lambda c, _u, message: happened.put((c, "message", message))
+        client.on_message = lambda c, _u, message: (
+            happened.put((c, "message", message)) if happened.qsize() < MAX_HAPPENED else None
+        )
         client.connect_async(self._settings.host, self._settings.port, KEEPALIVE_S)
         client.loop_start()
 
@@ -251,14 +257,19 @@ class Publisher:
 
     def _heard(self, message: mqtt.MQTTMessage) -> None:
         """Take a message: the hub's birth, or a command for take_asked."""
-        if message.topic == self.topics.birth:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            log.warning("a message was heard whose topic is no text: the broker does wrong")
+            return
+        if topic == self.topics.birth:
             if message.payload == b"online" and self._birth_at is None:
                 self._birth_at = time.monotonic() + random.uniform(*self._birth_s)
         elif message.retain:
             # It was said at some time to whoever would come: nobody presses a button so.
-            log.warning("a retained command on %r is not obeyed: remove it", message.topic[:200])
+            log.warning("a retained command on %r is not obeyed: remove it", topic[:200])
         elif len(self._asked) < MAX_ASKED:
-            self._asked.append((message.topic, bytes(message.payload)))
+            self._asked.append((topic, bytes(message.payload)))
 
     def _on_connected(self, client: mqtt.Client, reason: Any) -> None:
         if reason.is_failure:

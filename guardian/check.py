@@ -66,6 +66,7 @@ def check(again: Callable[[], Settings], path: Path | None = None, *, quick: boo
     report.run("disk", lambda: checkpoints.disk(settings))
     report.run("alerts", lambda: alerts(settings))
     report.run("metrics", lambda: checkpoints.metrics(settings))
+    report.run("notify", lambda: checkpoints.notify(settings))
     if not quick:
         if loaded:
             report.run("clock", lambda: checkpoints.clock(loaded[0], Path(settings.store.path)))

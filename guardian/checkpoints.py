@@ -237,3 +237,23 @@ def _text(path: str) -> str:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def notify(settings: Settings) -> str:
+    """Return which receivers beside the hub are on, and what leaves; raises ConfigError."""
+    given = settings.notify
+    on = [
+        name
+        for name, value in (
+            ("webhook", given.webhook), ("push", given.push), ("syslog", given.syslog),
+            ("eve", given.eve),
+        )
+        if value
+    ]  # fmt: skip
+    if not on:
+        return "nothing beside the hub"
+    from guardian.receivers import receivers  # noqa: PLC0415 - loaded where one is on
+
+    receivers(given)
+    leaves = ": incidents leave this machine" if on != ["eve"] else ""
+    return f"{', '.join(on)}{leaves}"

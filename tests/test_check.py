@@ -60,6 +60,7 @@ def test_quick_is_quiet_about_what_takes_time(tmp_path: Path) -> None:
     assert code == ["0"]
     assert [line[1] for line in lines] == [
         "settings", "interface", "ring", "model", "database", "disk", "alerts", "metrics",
+            "notify",
     ]  # fmt: skip
 
 
@@ -155,6 +156,36 @@ def test_containers_and_tunnels_are_no_home() -> None:
     assert not any(lanside.of_containers(name) for name in lanside.guess())
 
 
+def test_bridge_vlan_and_mirror_port_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a kernel with VLANs lays them out; the bridge is told of in test_watch by a real one."""
+    monkeypatch.setattr(lanside, "SYS", tmp_path / "net")
+    monkeypatch.setattr(lanside, "VLANS", tmp_path / "vlan")
+    for path in ("net/eth1", "net/eth1.20/lower_eth1", "net/eth1.30/lower_eth1", "net/mac0",
+                 "net/mac0/lower_eth1", "vlan", "net/br0/bridge", "net/br0/brif/p2",
+                 "net/br0/brif/p1"):  # fmt: skip
+        (tmp_path / path).mkdir(parents=True, exist_ok=True)
+    for name in ("eth1.20", "eth1.30"):
+        (tmp_path / "vlan" / name).write_text(f"{name}  VID: 20\n", encoding="ascii")
+    (tmp_path / "net" / "eth1" / "operstate").write_text("down\n", encoding="ascii")
+    monkeypatch.setattr(
+        interfaces, "addresses", lambda name: [] if name == "eth1" else ["10.0.0.1"]
+    )
+
+    def told(name: str, promiscuous: bool = False) -> str:
+        return "; ".join(lanside.notes(name, promiscuous=promiscuous))
+
+    assert "it carries the VLANs eth1.20, eth1.30, which are seen with it" in told("eth1")
+    assert "if a mirror port leads here, set [capture] promiscuous = true" in told("eth1")
+    assert "it is down" in told("eth1")
+    assert "as a mirror port needs" in told("eth1", promiscuous=True)
+    assert told("eth1.20") == "a VLAN: the others of its interface are not seen"
+    assert "a bridge of p1, p2: " in told("br0")
+    assert told("mac0") == ""
+    assert "belongs to containers" in told("docker0")
+
+
 @pytest.mark.parametrize(
     ("outward", "likely"),
     [
@@ -200,3 +231,14 @@ def test_the_hub_is_heard_where_its_birth_is_kept(tmp_path: Path) -> None:
                   hub.on("homeassistant/status")[-1].payload == state, "it is kept")  # fmt: skip
             word, text = said(checkpoints.hub, given)
             assert (word, f"says {state}" in text) == (expected, True)
+
+
+def test_the_receivers_beside_the_hub(tmp_path: Path) -> None:
+    given = settings(tmp_path)
+    assert said(checkpoints.notify, given) == ("ok", "nothing beside the hub")
+    on = replace(given, notify=replace(given.notify, eve=str(tmp_path / "eve.json")))
+    assert said(checkpoints.notify, on) == ("ok", "eve")
+    on = replace(given, notify=replace(given.notify, syslog="127.0.0.1"))
+    assert said(checkpoints.notify, on) == ("ok", "syslog: incidents leave this machine")
+    wrong = replace(given, notify=replace(given.notify, webhook="ftp://x"))
+    assert said(checkpoints.notify, wrong)[0] == "WRONG"

@@ -56,6 +56,11 @@ a_root() { # SUITE: a fresh root with what a gateway has, and Python
 
 within() { nsenter -t "$leader" -a env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 "$@"; }
 
+online() { # ROOT: names and authorities as this machine has them, so that pip works in it
+    cp /etc/resolv.conf "$1/etc/resolv.conf"
+    cp /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/"
+}
+
 boot() { # ROOT: boots it; leader is its first process, lan0 its LAN
     echo "127.0.0.1 localhost $(hostname)" >"$1/etc/hosts"
     SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn -q -D "$1" --register=no --keep-unit \
@@ -116,7 +121,7 @@ evening() { # docs/first-evening.md, to the letter: its blocks of sh, in order
 
 by_wheel() {
     cp "$wheel" "$1/root/"
-    cp /etc/resolv.conf "$1/etc/resolv.conf"
+    online "$1"
     chroot "$1" sh -c "python3 -m venv /root/g && /root/g/bin/pip -q install /root/$(basename "$wheel")"
     boot "$1"
     within /root/g/bin/guardian install --dry-run
@@ -135,7 +140,7 @@ tests_in() { # ROOT: the quick tests on its Python, as an ordinary user
     rm -rf "$1/srv/main" && mkdir -p "$1/srv/main"
     tar -C "$here" --exclude=./build --exclude=./dist --exclude=./runs --exclude='./.venv*' \
         --exclude=./.git -cf - . | tar -C "$1/srv/main" -xf -
-    cp /etc/resolv.conf "$1/etc/resolv.conf"
+    online "$1"
     chroot "$1" sh -c "python3 -m venv /srv/t && /srv/t/bin/pip -q install $needs"
     mount --bind /proc "$1/proc"
     chroot "$1" sh -c "cd /srv/main && /srv/t/bin/python -m pytest $quick" || status=$?

@@ -10,7 +10,7 @@ TFLITE := .venv-tflite
 PEER := .venv-peer
 PIP := -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-hub quick lint bundle evaluate bench bench-engine bench-live bench-train table peer wheel deb matrix clean base dev tflite tools
+.PHONY: help demo test test-hub quick lint bundle evaluate bench bench-engine bench-live bench-train torture soak table peer wheel deb matrix clean base dev tflite tools
 
 help:
 	@echo "make demo      simulate a home with one infected device and watch it being found"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench     what a stage costs, and the engine beside nfstream, argus and nfpcapd"
 	@echo "               (these two where installed: argus-server, argus-client, nfdump)"
 	@echo "make bench-live  where drops begin on a live interface (root)"
+	@echo "make torture   200 kills under load, power cuts, bad brokers, floods, three simulated weeks"
 	@echo "make bench-train  fitting beside plain Keras, for docs/BENCHMARKS.md"
 	@echo "make table     every model on every data set, for docs/models-by-set.md (goes on if killed)"
 	@echo "make test-hub  a real Home Assistant beside a running daemon (root; Debian packages, PyPI)"
@@ -100,6 +101,16 @@ bench: dev base peer
 # Where drops begin on a live interface, beside tcpdump and argus; root, four minutes.
 bench-live: dev
 	$(DEV)/bin/python -m tests.bench_live
+
+# The figures of docs/reliability.md: 25 minutes of one core. Short forms are among the tests.
+torture: dev
+	$(DEV)/bin/python -m tests.torture.kills --kills 200 --cuts 10
+	$(DEV)/bin/python -m pytest tests/torture tests/test_shedding.py tests/test_thinning.py
+	TORTURE_RATE=10000 $(DEV)/bin/python -m pytest --timeout 900 tests/torture/test_load.py
+	$(DEV)/bin/python -m tests.torture.soak --days 21 --hours 24
+
+soak: dev
+	$(DEV)/bin/python -m tests.torture.soak --days 21 --hours 24
 
 bench-engine: dev peer
 	$(DEV)/bin/python -m tests.bench_engine $(PARTS)

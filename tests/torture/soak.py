@@ -43,8 +43,8 @@ ATTACKS = (
     ("syn-flood", "kitchen-plug", 0.75),
 )
 """What befalls whom, and after which share of the day."""
-VISITORS = 1_500
-"""Machines of a day that are seen once: the device table is full after three days."""
+VISITORS = 2_100
+"""Machines of a day that are seen once: the device table is full after two days."""
 KEEP_DAYS = 3.0
 """Days that connections stay in the database, so that it reaches its size within the soak."""
 PRUNE_NS = 600 * NS

@@ -189,6 +189,7 @@ class ConnTable:
                 self._from_alone(alone)
                 # Some may have begun again.
                 self._note_tunnels(packets, all_packets, keyed, order, groups)
+        store.wake(slots)
 
     def _note_tunnels(
         self, packets: Packets, all_packets: Packets, keyed: Keys, order: I64, groups: Groups
@@ -335,12 +336,13 @@ class ConnTable:
 
     def _sweep(self, now: int) -> None:
         store = self._store
-        over = np.flatnonzero(store.deadline <= now)
+        over = store.over(now)
         if len(over):
             self._end(over, store.deadline[over])
-        due = np.flatnonzero(store.due <= now)
+        due = store.late(now)
         if len(due):
             self._keep(store.snapshot(due))
+        store.swept(now)
         self._tell_snapshots()
 
     def _evict(self, now: int) -> None:

@@ -62,6 +62,8 @@ from guardian.tables import CONN_STATES, I64, Array, Bool, Conns
 
 _SPARE = 8_192
 """Rows beyond a table's capacity: it overshoots a little, and slices that are due lie in rows."""
+_BLOCK = 256
+"""Rows that are looked at together for whether one is over or due."""
 _TCP, _UDP = 6, 17
 _UID = Conns.blank(0).uid.dtype
 (_OTH, _S0, _S1, _SF, _REJ, _S2, _S3, _RSTO, _RSTR, _RSTOS0, _RSTRH, _SH, _SHR) = range(
@@ -87,11 +89,13 @@ class Store:
     """
 
     def __init__(self, rows: int, seed: int) -> None:
-        n = rows + _SPARE
+        n = _whole_blocks(rows + _SPARE)
         self._seed = seed
         self.ints = np.zeros((n, WIDTH), dtype=np.int64)
         self.due = np.full(n, NEVER, dtype=np.int64)
         self.deadline = np.full(n, NEVER, dtype=np.int64)
+        self._soonest = np.full(n // _BLOCK, NEVER, dtype=np.int64)
+        """Of each block of rows a moment before which none of them is over or due."""
         self.history = np.zeros(n, dtype=f"S{HISTORY_BYTES}")
         self.letters = np.zeros(n, dtype=np.int64)
         """How many letters each history has."""
@@ -130,7 +134,7 @@ class Store:
 
     def _grow(self) -> None:
         old = len(self.due)
-        new = old + old // 4
+        new = _whole_blocks(old + old // 4)
         for name in (
             "ints", "due", "deadline", "history", "letters", "uid", "service", "host", "hash",
             "low", "high", "rest",
@@ -141,10 +145,39 @@ class Store:
             setattr(self, name, bigger)
         self.due[old:] = NEVER
         self.deadline[old:] = NEVER
+        more = np.full((new - old) // _BLOCK, NEVER, dtype=np.int64)
+        self._soonest = np.append(self._soonest, more)
         free = np.zeros(new, dtype=np.int64)
         free[: new - old] = np.arange(new - 1, old - 1, -1)
         free[new - old : new - old + self._left] = self._free[: self._left]
         self._free, self._left = free, self._left + new - old
+
+    def wake(self, slots: I64) -> None:
+        """Note that rows may be over or due sooner than was known."""
+        when = np.minimum(self.due[slots], self.deadline[slots])
+        np.minimum.at(self._soonest, slots // _BLOCK, when)
+
+    def over(self, now: int) -> I64:
+        """Return the rows whose deadline has come, in order."""
+        return self._until(self.deadline, now)
+
+    def late(self, now: int) -> I64:
+        """Return the rows whose slices are due, in order."""
+        return self._until(self.due, now)
+
+    def _until(self, moments: I64, now: int) -> I64:
+        blocks = np.flatnonzero(self._soonest <= now)
+        if 2 * len(blocks) > len(self._soonest):
+            return np.flatnonzero(moments <= now)
+        found = np.flatnonzero(moments.reshape(-1, _BLOCK)[blocks] <= now)
+        rows: I64 = blocks[found // _BLOCK] * _BLOCK + found % _BLOCK
+        return rows
+
+    def swept(self, now: int) -> None:
+        """Look anew when the next row is over or due, where one could have been by now."""
+        blocks = np.flatnonzero(self._soonest <= now)
+        soonest = np.minimum(*(a.reshape(-1, _BLOCK)[blocks] for a in (self.due, self.deadline)))
+        self._soonest[blocks] = soonest.min(axis=1)
 
     def load(self, slots: I64) -> list[Row]:
         """Return rows as lists, to be handled alone and put back by save()."""
@@ -171,6 +204,7 @@ class Store:
         self.due[slots] = [row[DUE] for row in rows]
         self.deadline[slots] = [row[DEADLINE] for row in rows]
         self.history[slots] = [row[HISTORY] for row in rows]
+        self.wake(slots)
         self.letters[slots] = [len(row[HISTORY]) for row in rows]
         self.service[slots] = [row[SERVICE] for row in rows]
         self.host[slots] = [row[HOST] for row in rows]
@@ -207,8 +241,12 @@ class Store:
 
     def same_keys(self, slots: I64, keyed: keys.Keys, index: I64) -> bool:
         """Tell whether the rows have the keys of the packets at index."""
-        mine = keys.Keys(self.hash, self.hash != 0, self.low, self.high, self.rest)
-        return not mine.differ(slots, keyed, index)
+        return all(
+            (mine.take(slots, axis=0) == theirs.take(index, axis=0)).all()
+            for mine, theirs in (
+                (self.rest, keyed.rest), (self.low, keyed.low), (self.high, keyed.high)
+            )
+        )  # fmt: skip
 
     def turn(self, slots: I64) -> None:
         """Swap the low and the high end of rows."""
@@ -323,6 +361,10 @@ class Store:
         self.ints[slots, P_MISSED] = self.ints[slots, MISSED]
         self.ints[slots, PIECE] += 1
         self.due[slots] = NEVER
+
+
+def _whole_blocks(rows: int) -> int:
+    return -(-rows // _BLOCK) * _BLOCK
 
 
 def _payload(ints: I64, proto: Array, side: int) -> I64:

@@ -61,8 +61,7 @@ def advance(
         if applied:
             done = np.sort(np.concatenate(applied))
             whose = slots[place[done]]
-            steady.look(store, whose, done, events, packets, data)
-            steady.renew(store, whose)
+            steady.renew(store, steady.look(store, whose, done, events, packets, data))
             applied.clear()
 
     moved = True
@@ -88,17 +87,18 @@ def advance(
             if due.any():
                 look()  # a slice tells what its packets showed
                 snapshots.append(store.snapshot(mine[due]))
-            taken = np.concatenate(
-                [
-                    apply(store, mine[k : k + AT_ONCE], at[k : k + AT_ONCE], events)
-                    for k in range(0, len(mine), AT_ONCE)
-                ]
-            )
-            _count(store, mine[taken], at[taken], events)
-            applied.append(at[taken])
-            cursor[rows[taken]] += 1
-            going[rows[~taken]] = False
-            moved |= bool(taken.any())
+            for k in range(0, len(mine), AT_ONCE):
+                part = slice(k, k + AT_ONCE)
+                taken = apply(store, mine[part], at[part], events)
+                took = rows[part]
+                if not taken.all():
+                    going[took[~taken]] = False
+                    took = took[taken]
+                if len(took):
+                    done, moved = cursor[took], True
+                    _count(store, slots[took], done, events)
+                    applied.append(done)
+                    cursor[took] += 1
     # A service may allow a connection a longer silence. A row for which that is of matter within
     # the batch stopped at its deadline, and goes on alone from here.
     look()

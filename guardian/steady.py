@@ -111,7 +111,10 @@ def run(  # noqa: PLR0915 (one column after the other)
     later = np.maximum(rows[:, LAST], events["ts_max"][at])
     rows[:, LAST] = np.where(alive, later, rows[:, LAST])
     rows[:, SEEN] = np.where(alive, events["tick_end"][at], rows[:, SEEN])
-    store.ints[slots[ok]] = rows[ok]
+    if ok.all():
+        store.ints[slots] = rows
+    else:
+        store.ints[slots[ok]] = rows[ok]
     news = np.flatnonzero(ok & (rows[:, SEENHIST] & _BOTH != _BOTH))
     if len(news):
         _write(store, slots[news], at[news], events, forward[news])
@@ -146,19 +149,22 @@ def _write(store: Store, slots: I64, at: I64, events: Cut, forward: Bool) -> Non
         store.write(slots[some], letters[k[some]])
 
 
-def look(store: Store, slots: I64, at: I64, events: Cut, packets: Packets, data: U8) -> None:
-    """Look into the payloads of the events' packets where the service is not known."""
+def look(store: Store, slots: I64, at: I64, events: Cut, packets: Packets, data: U8) -> I64:
+    """Look into the payloads of the events' packets where the service is not known; return whose,
+    since a service may allow a longer silence."""
     memory = store.ints[slots, SNIFF]
     carry = (events["bytes_l"][at] > 0) | (events["bytes_h"][at] > 0)
     asking = np.ones(len(slots), dtype=np.bool_)
     hungry = service.hungry(memory, asking) | service.hungry(memory, ~asking)
     rows = np.flatnonzero(carry & hungry)
     if not len(rows):
-        return
+        return rows
     which, _ = events.members(at[rows])
     whose = np.repeat(slots[rows], events["count"][at[rows]])
     asks = events.order.low[which] == (store.ints[whose, LOW] != 0)
     looks.look_all(store, packets, data, whose, events.order.index[which], asks)
+    looked: I64 = slots[rows]
+    return looked
 
 
 def renew(store: Store, slots: I64) -> None:

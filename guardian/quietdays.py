@@ -19,8 +19,6 @@ EVERY_NS = int(6.5 * 86_400) * NS
 """A timer that looks nightly then makes one a week, whatever minute it starts in."""
 LEFT_OUT = ("outbox", "commands", "scores")
 """Tables that teach nothing: messages for the broker, wishes, connections that still live."""
-PAGES = 512
-"""Pages copied at a time: the daemon writes between them."""
 
 
 def lay_out(database: Path, folder: Path, now: int) -> Path | None:
@@ -42,7 +40,8 @@ def lay_out(database: Path, folder: Path, now: int) -> Path | None:
             fresh.unlink(missing_ok=True)
             make_file(fresh, FILE_MODE)
             with closing(sqlite3.connect(fresh, isolation_level=None)) as copy:
-                source.backup(copy, pages=PAGES)
+                # In one step: the daemon writes on, and would make a copy in steps begin again.
+                source.backup(copy)
                 _strip(copy)
         os.utime(fresh, ns=(now, now))
         fresh.replace(target)

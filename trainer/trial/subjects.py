@@ -13,7 +13,8 @@ from pathlib import Path
 from guardian.tables import Conns
 from trainer import catalogue
 from trainer.catalogue import Source
-from trainer.streams import Judge, benign, malicious
+from trainer.labels import DROP
+from trainer.streams import Judge, benign, lan_with, malicious
 
 HOME, SETUP, ATTACK = "home", "set-up", "attack"
 
@@ -82,7 +83,26 @@ def of_source(source: Source) -> Subject:
     )  # fmt: skip
 
 
+_NEST = "smart-home-pcaps/nest-hue-wemo-2014/nest"
+
+
+def _knocked(conns: Conns) -> list[str]:
+    """The judge of a home on public addresses: what comes from outside is nobody's word."""
+    inbound = conns.local_resp & ~conns.local_orig
+    return [DROP if stranger else "benign" for stranger in inbound.tolist()]
+
+
 MORE: tuple[Subject, ...] = (
+    Subject(
+        "nest 1 april", (f"{_NEST}/1st-long-1-2april-cap.pcap",), "unsw", HOME, _knocked,
+        lan_with("129.94.5.0/24"), classes=_UNSW,
+    ),
+    Subject(
+        "ssh guesses from outside", (f"{_NEST}/28-march-setup-and-press-button-twice.pcapng",),
+        "unsw", ATTACK, malicious("brute-force", orig="69.64.56.147", resp_p=22),
+        lan_with("129.94.5.0/24"), classes=_UNSW,
+        note="listed as benign: one stranger opens 131 SSH sessions, all alike, to one machine",
+    ),
     Subject(
         "protocol samples: phones",
         tuple(f"{_NDPI}/{name}" for name in (
@@ -136,8 +156,7 @@ LEFT_OUT = (
     "stratosphere-slips test10: nobody says which of its machines is infected; test13 to test15:"
     " parts of test9; test11 and others: no connection logs",
     "stratosphere 004, 006, 009: no conn.log, or none with labels",
-    "nest 1st-long-1-2april: listed as benign, but full of probes from the Internet; captures"
-    " filtered from longer ones",
+    "nest captures that were filtered from longer ones",
 )
 """What of the data is not judged, and why."""
 

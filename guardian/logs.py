@@ -17,7 +17,7 @@ from guardian.names import printable
 ROOT = "guardian"
 LEVELS = ("debug", "info", "warning", "error")
 
-PARTS = ("bundle", "capture", "drill", "hub", "publish", "store")
+PARTS = ("bundle", "capture", "drill", "hub", "notify", "publish", "store")
 """Loggers below `guardian` whose level can be set; a test holds that they are all."""
 
 MAX_LINE = 2_000

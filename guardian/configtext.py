@@ -6,6 +6,7 @@ equal.
 
 from __future__ import annotations
 
+import grp
 import os
 import sys
 import textwrap
@@ -25,6 +26,8 @@ WIDTH = 100
 
 FILE_MODE = 0o640
 """It may hold a password: the owner writes, the daemon's group reads, nobody else does."""
+
+GROUP = "guardian"
 
 HEAD = """\
 # Settings of Guardian. Every key is shown with its default. Each can also be given by the
@@ -119,6 +122,7 @@ def backup(path: Path) -> Path:
 
 def _write(path: Path, text: str, like: Path | None = None) -> None:
     """Write a file whole or not at all, with the rights of the one that it replaces."""
+    path = path.resolve()  # what a link points to is replaced, not the link
     pattern = like or path
     known = pattern.stat() if pattern.exists() else None
     fresh = path.with_name(f".{path.name}.new")
@@ -126,9 +130,11 @@ def _write(path: Path, text: str, like: Path | None = None) -> None:
     try:
         with os.fdopen(fd, "w", encoding="utf-8") as file:
             os.fchmod(fd, known.st_mode & 0o7777 if known else FILE_MODE)
-            if known is not None:
-                with suppress(PermissionError):  # one's own copy of another's file
+            with suppress(PermissionError, KeyError):  # one's own copy of another's file
+                if known is not None:
                     os.fchown(fd, known.st_uid, known.st_gid)
+                elif os.geteuid() == 0:  # or the daemon could not read what root made
+                    os.fchown(fd, 0, grp.getgrnam(GROUP).gr_gid)
             file.write(text)
             file.flush()
             os.fsync(fd)

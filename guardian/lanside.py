@@ -13,6 +13,7 @@ from pathlib import Path
 from guardian import interfaces
 
 SYS = Path("/sys/class/net")
+VLANS = Path("/proc/net/vlan")
 
 CONTAINERS = re.compile(
     r"docker.*|br-[0-9a-f]{12}|veth.*|podman\d*|cni.*|virbr\d.*|vnet\d.*|lxcbr\d.*|lxdbr\d.*|"
@@ -93,7 +94,7 @@ def notes(name: str, *, promiscuous: bool) -> list[str]:
     vlans = _vlans_of(name)
     if vlans:
         said.append(f"it carries the VLANs {', '.join(vlans)}, which are seen with it")
-    if _read(Path("/proc/net/vlan") / name):
+    if _read(VLANS / name):
         said.append("a VLAN: the others of its interface are not seen")
     if promiscuous:
         said.append("frames for others are read, as a mirror port needs")
@@ -108,7 +109,7 @@ def notes(name: str, *, promiscuous: bool) -> list[str]:
 
 def _vlans_of(name: str) -> list[str]:
     over = (link.name for link in SYS.glob("*") if (link / f"lower_{name}").exists())
-    return sorted(one for one in over if _read(Path("/proc/net/vlan") / one))
+    return sorted(one for one in over if _read(VLANS / one))
 
 
 def _read(path: Path) -> str:

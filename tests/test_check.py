@@ -59,8 +59,7 @@ def test_quick_is_quiet_about_what_takes_time(tmp_path: Path) -> None:
     code, *lines = run("--set", f"store.path={tmp_path / 'g.db'}", "-i", "lo")
     assert code == ["0"]
     assert [line[1] for line in lines] == [
-        "settings", "interface", "ring", "model", "database", "disk", "alerts", "metrics",
-            "notify",
+        "settings", "interface", "ring", "model", "database", "disk", "alerts", "metrics", "notify",
     ]  # fmt: skip
 
 

@@ -353,6 +353,7 @@ def test_check_says_what_is_wrong_and_how_to_mend_it(tmp_path: Path) -> None:
         ["ok", "disk"],
         ["ok", "alerts"],
         ["ok", "metrics"],
+        ["ok", "notify"],
         ["ok", "daemon"],
         ["WRONG", "broker"],
     ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import re
 from dataclasses import fields, replace
 from pathlib import Path
@@ -380,6 +382,29 @@ def test_a_line_of_the_log_has_its_level_and_can_do_no_harm(
         root.setLevel(level)
         logs.set_levels("info", {})
     assert said.splitlines() == ["<7>named a [2Jb", "<7>c", "<4>two", "<4>lines"]
+
+
+def test_a_stream_into_the_journal_is_known_by_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "stream").open("w", encoding="utf-8") as stream:
+        found = os.fstat(stream.fileno())
+        assert not logs.in_journal(stream)
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+        assert logs.in_journal(stream)
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino + 1}")
+        assert not logs.in_journal(stream)
+    assert not logs.in_journal(io.StringIO())
+
+
+def test_a_link_to_the_file_stays_a_link(tmp_path: Path) -> None:
+    written(tmp_path, "[alerts]\na_week = 3\n")
+    link = tmp_path / "link.toml"
+    link.symlink_to("guardian.toml")
+    copy = configtext.update(link)
+    assert link.is_symlink()
+    assert config.load(tmp_path / "guardian.toml", {}).alerts.a_week == 3
+    assert copy.read_text(encoding="utf-8") == "[alerts]\na_week = 3\n"
 
 
 def test_sections_are_settings_and_nothing_else() -> None:

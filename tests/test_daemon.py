@@ -106,7 +106,7 @@ def test_a_daemon_is_ready_feeds_the_watchdog_hears_its_user_and_ends_clean(tmp_
         with daemon(gateway, db, "lan0", address) as (process, log):
             until(lambda: "READY=1" in said, "the daemon is ready", 60)
             send(device, 50, 9_999)
-            until(lambda: query(db, "SELECT count(*) FROM devices")[0][0], "a device is known")
+            until(lambda: (mac,) in query(db, "SELECT mac FROM devices"), "the device is known")
             done = subprocess.run(
                 [
                     sys.executable, "-m", "guardian.cli", "devices", "--db", str(db),

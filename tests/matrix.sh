@@ -64,7 +64,7 @@ online() { # ROOT: names and authorities as this machine has them, so that pip w
 boot() { # ROOT: boots it; leader is its first process, lan0 its LAN
     echo "127.0.0.1 localhost $(hostname)" >"$1/etc/hosts"
     SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn -q -D "$1" --register=no --keep-unit \
-        --private-network -b </dev/null >"$1.boot.log" 2>&1 &
+        --private-network --system-call-filter=bpf --capability=CAP_BPF,CAP_NET_ADMIN -b </dev/null >"$1.boot.log" 2>&1 &
     nspawn=$!
     trap halt EXIT
     for _ in $(seq 120); do
@@ -78,12 +78,31 @@ boot() { # ROOT: boots it; leader is its first process, lan0 its LAN
     ip link set "gm$$" up
     within ip addr add 192.168.77.1/24 dev lan0
     within ip link set lan0 up
+    within ip route add default via 192.168.77.2 # so that what would leave is stopped by the unit
 }
 
 halt() {
     trap - EXIT
     within systemctl poweroff || true
     wait "$nspawn" || true
+}
+
+sends() { # ADDRESS: whether a datagram gets out under the unit's own rules for addresses
+    within sh -s "$1" <<'EOF'
+set -e
+cat >/run/probe.py <<EOP
+import socket
+socket.socket(2, 2).sendto(b"x", ("$1", 9))
+EOP
+{
+    echo '[Service]'
+    systemctl cat guardian | grep ^IPAddress
+    echo 'Type=oneshot'
+    echo 'ExecStart=/usr/bin/python3 /run/probe.py'
+} >/run/systemd/system/probe.service
+systemctl daemon-reload
+systemctl start probe
+EOF
 }
 
 lives() { # what must hold of a daemon under its unit
@@ -94,6 +113,9 @@ lives() { # what must hold of a daemon under its unit
     [ -z "$(within ss -Hlntu)" ] || { echo "something listens" && return 1; }
     exposure=$(within systemd-analyze security guardian --no-pager | tail -1)
     echo "$exposure" | grep -qE 'guardian.service: [01]\.|guardian.service: 2\.0' || { echo "$exposure" && return 1; }
+    sends 192.168.77.2
+    if sends 203.0.113.9; then echo "the kernel let it speak to the Internet" && return 1; fi
+    within systemctl reset-failed
     within systemctl start guardian-backup.service guardian-handover.service
     [ -z "$(within systemctl --failed --no-legend)" ]
     within guardian demo

@@ -392,6 +392,10 @@ class DeviceTable:
         row = self._rows.get(index)
         return -1 if row is None or self._is_gateway(row) else index
 
+    def keys(self) -> set[str]:
+        """Return the keys of all devices."""
+        return set(self._by_key)
+
     def first_seen(self, index: int) -> int:
         """Return when a device was first seen, ns. Raises KeyError where there is none."""
         return self._rows[index].first_seen

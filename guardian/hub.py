@@ -210,24 +210,25 @@ class Hub:
         Call now and then: it looks at all devices. Raises StoreError.
         """
         devices = self._parts.pipeline.devices
-        here = {d.key: d for d in devices.devices()}
-        if gone := self._known - here.keys():
+        here = devices.keys()
+        if gone := self._known - here:
             self._known -= gone
             self._gone(sorted(gone), now)
-        for key in here.keys() - self._known:
+        for key in here - self._known:
             self._known.add(key)
-            first = here[key].first_seen
+            device = devices.device(devices.index(key))
+            first = device.first_seen
             self._home_since = self._home_since or first
-            if first - self._home_since >= LEARN_NS and not here[key].gateway:
+            if first - self._home_since >= LEARN_NS and not device.gateway:
                 self._young[key] = first
         self._told_new = [at for at in self._told_new if now - at < 3_600 * NS]
         for key in [k for k, first in self._young.items() if now - first >= WAIT_NS]:
             first = self._young.pop(key)
-            device = here.get(key)
-            if device is None or device.mac == DRILL_MAC or len(self._told_new) >= MAX_NEW:
+            if key not in here or key == DRILL_MAC or len(self._told_new) >= MAX_NEW:
                 continue
             self._told_new.append(now)
             log.info("a new device: %s", key)
+            device = devices.device(devices.index(key))
             shown = device_state(self._parts.pipeline, device, threatened=False)
             self._send(self._parts.publisher.newcomer(shown, first / NS), now)
 
@@ -364,6 +365,7 @@ def device_state(pipeline: Pipeline, device: Device, *, threatened: bool) -> Dev
     """Return what a pipeline alone knows of a device."""
     ref = pipeline.devices.ref(device.index)
     learning = pipeline.incidents.learning(device.index)
+    guess = pipeline.devices.asked.get(device.key)
     return DeviceState(
         key=device.key,
         mac=device.mac,
@@ -373,4 +375,7 @@ def device_state(pipeline: Pipeline, device: Device, *, threatened: bool) -> Dev
         state="alert" if threatened else "learning" if learning else "quiet",
         ip=ref.ip,
         user_name=pipeline.devices.user_name(device.index),
+        macs=device.macs,
+        maybe=guess.old if guess else "",
+        maybe_why=guess.reason if guess else "",
     )

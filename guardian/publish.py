@@ -13,6 +13,7 @@ import random
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -419,6 +420,16 @@ def _states(
     )
     add(discovery.models_state(topics, g.models or Models(g.bundle, g.bundle)), "")
     for d in devices:
-        add(entities.device(topics, d, commands=commands), "")
+        # Building it anew each time would cost a gateway with many devices half a second.
+        shown = DeviceState(d.key, d.mac, d.name or d.ip, False, 0.0, "quiet")
+        topic, text = _described(topics, shown, commands)
+        out.append((Message(topic, text, "state", retain=True), text))
         add(discovery.device_state(topics, d), f"{d.threat} {d.state} {d.snoozed_until} {d.name}")
     return out
+
+
+@lru_cache(maxsize=2 * MAX_HUB_DEVICES)
+def _described(topics: Topics, d: DeviceState, commands: bool) -> tuple[str, str]:
+    """Return (topic, text) of a device's discovery, which its name and MAC make."""
+    topic, payload = entities.device(topics, d, commands=commands)
+    return topic, encode(payload)

@@ -6,8 +6,10 @@ minutes after the first time; `--write docs/hub.md` writes the list of entities 
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,6 +120,7 @@ def main() -> None:
             drill(hub, installation)
             incident(hub, device, answers.heard)
             words(hub, installation)
+            models(hub, folder, installation)
             listed = restarts(hub, broker, installation)
             forget(hub)
             process.send_signal(signal.SIGTERM)
@@ -237,6 +240,25 @@ def words(hub: Hass, installation: str) -> None:
     hub.do("switch.turn_off", entity_id=snooze)
     hub.wait(snooze, lambda s: s == "off", "snooze is off")
     say("undo, budget, name and snooze do what they say")
+
+
+def models(hub: Hass, folder: Path, installation: str) -> None:
+    """A bundle laid ready shows as an update; pressed, it is tried and takes over."""
+    ready = folder / "bundles" / "ready"
+    shutil.copytree(ROOT / "models" / "default", ready)
+    manifest = json.loads((ready / "manifest.json").read_text())
+    old, new = manifest["version"], f"{manifest['version']}-next"
+    (ready / "manifest.json").write_text(json.dumps(manifest | {"version": new}))
+    update = f"update.{installation}_models"
+    hub.wait(update, lambda s: s == "on", "an update is offered")
+    attributes = hub.states()[update]["attributes"]
+    assert (attributes["installed_version"], attributes["latest_version"]) == (old, new)
+    assert attributes["release_summary"]
+    hub.do("update.install", entity_id=update)
+    hub.wait(update, lambda s: s == "off", "it is installed", 120)
+    assert hub.states()[update]["attributes"]["installed_version"] == new
+    hub.wait(f"sensor.{installation}_bundle", lambda s: s == new, "it judges")
+    say("a bundle laid ready is offered as an update, tried, and takes over when pressed")
 
 
 def restarts(hub: Hass, broker: Broker, installation: str) -> str:

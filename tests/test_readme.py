@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 from trainer.readme import filled
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-REPORT = json.loads((ROOT / "docs" / "evaluation.json").read_text(encoding="utf-8"))
+REPORT = json.loads((ROOT / "docs" / "detection.json").read_text(encoding="utf-8"))
 
 
 def test_its_table_is_that_of_the_last_evaluation() -> None:

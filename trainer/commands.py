@@ -71,11 +71,12 @@ def evaluate(
     why: str = "",
     echo: Echo = print,
 ) -> dict[str, Any]:
-    """Judge a bundle by the protocol of docs/detection.md and return the report; with `out`, fill
-    the tables of detection.md and detection.json there and add a line, with `why`, to its log.
+    """Judge a bundle by the protocol of docs/detection.md and return the report.
 
-    `only` names parts of the protocol; such a run has its line in the log alone. Without `baselines` nothing is fitted to compare with. With
-    `leave_one_out` the recipe is fitted again without each network that teaches, and judged on it.
+    With `out`, the tables of detection.md and detection.json there are filled and its log has a
+    line more, with `why`. `only` names parts of the protocol; such a run has its line in the log
+    alone. Without `baselines` nothing is fitted to compare with. With `leave_one_out` the recipe is
+    fitted again without each network that teaches, and judged on it.
     """
     folder = bundle or default_path()
     beside = rivals.fitted(data, echo) if baselines else rivals.counters()

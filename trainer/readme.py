@@ -1,4 +1,4 @@
-"""`python -m trainer.readme`: put the table of docs/evaluation.json into the README.
+"""`python -m trainer.readme`: put the short tables of docs/detection.json into the README.
 
 A test holds the README to it, so that its figures are always those of the last evaluation.
 """
@@ -9,44 +9,56 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trainer.card import share, table
-from trainer.evaluate import COUNTERS
+from trainer.card import table
+from trainer.trial.bench import GATEWAY
+from trainer.trial.tables import PARTS, number, rates
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
+ATTACKS = ("attack", "judged by", "kind", "infected found", "seconds", "told as", "false incidents")
+SCORERS = ("by connection: AUC, found at 0.1 % FP", "in place", "grafted", "simulated")
+
 
 def block(report: dict[str, Any]) -> str:
     """Return the README's tables of a report."""
-    left = report["leave_one_out"]
-    attacks = [_attack(row, "shipped bundle") for row in report["attacks"]]
-    attacks += [_attack(row, "trained without it") for row in left["attacks"]]
-    benign = [_benign(row) for row in report["benign"]]
-    head = ["capture of attacks", "judged by", "records", "AUC", "found at 1 % FP"]
-    head += ["found at the line", "best counter at 1 % FP", "incidents"]
-    quiet = ["benign capture", "records", "hours", "over the line", "false incidents"]
-    return "\n".join([BEGIN, table(head, attacks), "", table(quiet, benign), END])
+    parts = [BEGIN, table(ATTACKS, _attacks(report)), "", table(SCORERS, _scorers(report)), ""]
+    return "\n".join([*parts, rates(report["rates"]), END])
 
 
-def _attack(row: dict[str, Any], judged_by: str) -> list[str]:
-    n = row["records"]
-    best = max(row[name]["found_at_1%"] for name in COUNTERS)
+def _attacks(report: dict[str, Any]) -> list[list[str]]:
+    judged = [("shipped bundle", report)]
+    if report.get("left out"):
+        judged.append(("trained without it", report["left out"]))
     return [
-        row["capture"],
-        judged_by,
-        f"{n:,}",
-        f"{row['threat']['auc']:.3f}",
-        share(row["threat"]["found_at_1%"], n),
-        share(row["found_at_shipped_line"], n),
-        share(best, n),
-        "-" if row["incidents"] is None else str(row["incidents"]),
-    ]
+        [
+            row["capture"], by, row["family"] or "-",
+            f"{row[GATEWAY]['found']} of {row[GATEWAY]['infected']}",
+            number(row[GATEWAY]["seconds"], ",.0f"), ", ".join(row[GATEWAY]["causes"]) or "-",
+            str(row[GATEWAY]["false"]),
+        ]
+        for by, part in judged
+        for row in part["in place"]["rows"]
+    ]  # fmt: skip
 
 
-def _benign(row: dict[str, Any]) -> list[str]:
-    n = row["records"]
-    told = "-" if row["incidents"] is None else str(row["incidents"])
-    return [row["capture"], f"{n:,}", f"{row['hours']:g}", share(row["reach_threat"], n), told]
+def _scorers(report: dict[str, Any]) -> list[list[str]]:
+    """Return a row a scorer, and one of how many infected devices were found."""
+    known = [name for name in PARTS if report.get(name)]
+    sums = {name: report[name]["total"] for name in known}
+    out = [["infected devices found (net of the placebo)", *(
+        f"{sums[name]['found']} of {sums[name]['infected']}" if name in known else "-"
+        for name in PARTS
+    )]]  # fmt: skip
+    macro = {name: report[name]["macro"] for name in known}
+    names = sorted(macro[known[0]], key=lambda scorer: -macro[known[0]][scorer]["auc"])
+    for scorer in names:
+        cells = []
+        for name in PARTS:
+            found = macro.get(name, {}).get(scorer)
+            cells.append(f"{found['auc']:.3f}, {found['0.1%']:.1%}" if found else "-")
+        out.append([scorer, *cells])
+    return out
 
 
 def filled(readme: str, report: dict[str, Any]) -> str:
@@ -58,7 +70,7 @@ def filled(readme: str, report: dict[str, Any]) -> str:
 
 def main() -> None:
     """Rewrite the README."""
-    report = json.loads((ROOT / "docs" / "evaluation.json").read_text(encoding="utf-8"))
+    report = json.loads((ROOT / "docs" / "detection.json").read_text(encoding="utf-8"))
     path = ROOT / "README.md"
     path.write_text(filled(path.read_text(encoding="utf-8"), report), encoding="utf-8")
 

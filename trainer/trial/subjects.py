@@ -156,6 +156,8 @@ LEFT_OUT = (
     "stratosphere-slips test10: nobody says which of its machines is infected; test13 to test15:"
     " parts of test9; test11 and others: no connection logs",
     "stratosphere 004, 006, 009: no conn.log, or none with labels",
+    "joy-flows: flows without connection states, answers of DNS as flows of their own; no records"
+    " that the gateway could have made",
     "nest captures that were filtered from longer ones",
 )
 """What of the data is not judged, and why."""

@@ -147,11 +147,11 @@ def visitors(day: int, at: int) -> Frames:
     )
 
 
-def played(path: Path, days: int) -> Iterator[tuple[int, Frames]]:
+def played(path: Path, days: int, batch: int) -> Iterator[tuple[int, Frames]]:
     """Yield (day, frames), live as far as checksums go."""
     for day in range(days):
         now = 0
-        for frames in capture.read_frames(path, 500):
+        for frames in capture.read_frames(path, batch):
             now = frames.now + day * DAY_NS
             yield day, shifted(frames, day * DAY_NS)
         yield day, visitors(day, now + NS)
@@ -165,7 +165,9 @@ def rss_kib() -> int:
     raise AssertionError("no VmRSS")
 
 
-def soak(folder: Path, days: int, hours: float, broker: Broker | None = None) -> Measured:
+def soak(
+    folder: Path, days: int, hours: float, broker: Broker | None = None, *, batch: int = 500
+) -> Measured:
     """Run the days through pipeline, database and hub as the daemon does."""
     settings = Settings(alerts=AlertsSettings(a_week=0))
     mqtt = broker.settings() if broker is not None else MqttSettings()
@@ -181,7 +183,7 @@ def soak(folder: Path, days: int, hours: float, broker: Broker | None = None) ->
         pipeline = open_pipeline(settings, load_bundle(settings), live=True, seed=1)
         recorder = Recorder(store, pipeline, publisher)
         Polling(store, pipeline).restore(0)
-        for day, frames in played(path, days):
+        for day, frames in played(path, days, batch):
             if day != today:
                 _end_of_day(out, db)
                 today = day
@@ -234,16 +236,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--days", type=int, default=21)
     parser.add_argument("--hours", type=float, default=24.0, help="simulated hours of each day")
+    parser.add_argument("--batch", type=int, default=500, help="frames in a step")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--no-broker", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if args.no_broker:
-            found = soak(folder, args.days, args.hours)
+            found = soak(folder, args.days, args.hours, batch=args.batch)
         else:
             with broker_in(folder) as broker:
-                found = soak(folder, args.days, args.hours, broker)
+                found = soak(folder, args.days, args.hours, broker, batch=args.batch)
     facts: dict[str, Any] = vars(found) | {"memory": found.flat(found.rss_kib)}
     print(json.dumps(facts) if args.json else found)
     return 0

@@ -105,6 +105,18 @@ systemctl start probe
 EOF
 }
 
+lay_ready() { # the shipped bundle under another version: as good, and another
+    within python3 - <<'EOF'
+import json, pathlib, shutil
+(source,) = pathlib.Path("/opt/guardian/lib").glob("*/site-packages/guardian/models/default")
+target = pathlib.Path("/var/lib/guardian/bundles/ready")
+for file in source.iterdir():
+    shutil.copyfile(file, target / file.name)
+manifest = json.loads((target / "manifest.json").read_text())
+(target / "manifest.json").write_text(json.dumps(manifest | {"version": "matrix"}))
+EOF
+}
+
 lives() { # what must hold of a daemon under its unit
     within systemctl is-active guardian
     within guardian check
@@ -116,7 +128,11 @@ lives() { # what must hold of a daemon under its unit
     sends 192.168.77.2
     if sends 203.0.113.9; then echo "the kernel let it speak to the Internet" && return 1; fi
     within systemctl reset-failed
+    within guardian drill --wait
+    lay_ready
     within systemctl start guardian-backup.service guardian-handover.service
+    within guardian bundle status
+    within guardian bundle status | grep -q '^used *default matrix'
     [ -z "$(within systemctl --failed --no-legend)" ]
     within guardian demo
 }

@@ -23,8 +23,6 @@ __all__ = ["COMMANDS", "MIGRATIONS", "StoreError", "open_reader", "open_writer"]
 APPLICATION_ID = 0x47554152
 """`GUAR` in the header of the file: this database is Guardian's."""
 
-DEFAULT_PATH = Path("/var/lib/guardian/guardian.db")
-
 FILE_MODE = 0o640
 """The daemon writes, its group reads."""
 
@@ -47,11 +45,6 @@ class StoreError(GuardianError):
 
 class DamagedError(StoreError):
     """A file that is no sound database any more."""
-
-
-def default_path() -> Path:
-    """Return the path of the database: GUARDIAN_DB, else the daemon's."""
-    return Path(os.environ.get("GUARDIAN_DB") or DEFAULT_PATH)
 
 
 def statements(script: str) -> list[str]:

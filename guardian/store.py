@@ -24,7 +24,7 @@ from guardian.outbox import MAX_WAITING, Message, Outbox, encode, on_disk
 from guardian.privacy import Privacy
 from guardian.retention import Retention, make_room, prune
 from guardian.said import Said
-from guardian.schema import DamagedError, StoreError, check_place, default_path, open_writer
+from guardian.schema import DamagedError, StoreError, check_place, open_writer
 from guardian.scrub import scrub
 from guardian.storerows import write_conns, write_devices, write_incidents
 from guardian.tables import Conns
@@ -33,7 +33,7 @@ from guardian.totals import Totals
 from guardian.transact import damaged
 from guardian.verdicts import VERDICTS
 
-__all__ = ["VERDICTS", "Scored", "Store", "StoreError", "default_path", "incident_of"]
+__all__ = ["VERDICTS", "Scored", "Store", "StoreError", "incident_of"]
 
 log = logging.getLogger("guardian.store")
 

@@ -36,6 +36,7 @@ from guardian.statusfile import StatusError, StatusFile
 from guardian.store import Store
 from guardian.tables import Frames
 from guardian.vitals import MAX_INCIDENTS, MAX_LISTED, Vitals
+from tests import wire
 from tests.broker import free_port
 from tests.conftest import ROOT
 
@@ -392,3 +393,24 @@ def test_the_settings_hold_where_they_were_changed_after_the_hub_s_word(tmp_path
         assert budget(begun(store, 4)) == 4
         first.configure_budget(3, now)
         assert budget(first) == budget(begun(store, 3)) == 3
+
+
+def test_what_moves_to_a_new_prefix_stays_inside_for_the_whole_pipeline() -> None:
+    """Two home devices talk; after the prefix is learned nothing of it counts as outside."""
+    settings = Settings()
+    lan = (*addresses.PRIVATE, "2a00:db8:1::/64")
+    pipeline = open_pipeline(settings, load_bundle(settings), lan=lan, live=True)
+    one, two = (socket.inet_pton(socket.AF_INET6, f"2a00:db8:2::{k}") for k in (10, 11))
+    at = 1_800_000_000 * NS
+
+    def talk(port: int, now: int) -> list[tuple[bool, bool]]:
+        packet = wire.ip6(wire.udp(b"hello", one, two, sport=port), 17, one, two)
+        frames = wire.frames_of([wire.ether(packet, 0x86DD)])
+        pipeline.step(replace(frames, ts=frames.ts * 0 + now, now=now))
+        later = replace(wire.frames_of([]), now=now + 120 * NS)  # the connection expired
+        found = pipeline.step(later).records
+        return list(zip(found.local_orig.tolist(), found.local_resp.tolist(), strict=True))
+
+    assert talk(40_001, at) == [(False, False)]
+    pipeline.privacy.lan.set_networks((*lan, "2a00:db8:2::/64"))
+    assert talk(40_002, at + 300 * NS) == [(True, True)]

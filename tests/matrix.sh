@@ -54,7 +54,7 @@ a_root() { # SUITE: a fresh root with what a gateway has, and Python
     touch "$work/$1/.done"
 }
 
-within() { nsenter -t "$leader" -a env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 "$@"; }
+within() { nsenter -t "$leader" -a env -i PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 "$@"; }
 
 online() { # ROOT: names and authorities as this machine has them, so that pip works in it
     cp /etc/resolv.conf "$1/etc/resolv.conf"

@@ -69,14 +69,19 @@ def leave_out(
 
 
 def merged(folds: list[dict[str, Any]], names: tuple[str, ...]) -> dict[str, Any]:
-    """Return the folds as one report; homes and set-ups are those of all folds together."""
+    """Return the folds as one report. The homes are the same in all of them: what each raises there
+    is no sample more, so it stands by fold, without a rate."""
     out: dict[str, Any] = {
         "bundle": {"name": "the recipe", "version": f"{len(names)} networks left out",
-                   "digest": ", ".join(names)},
+                   "digest": "by fold"},
         "no device": [name for fold in folds for name in fold["no device"]],
         "homes": [],
-        "rates": report.false_rates(row for fold in folds for row in fold["homes"]),
-        "setups": {key: sum(fold["setups"][key] for fold in folds) for key in folds[0]["setups"]},
+        "rates": {},
+        "setups": {"captures": 0},
+        "folds": [
+            {"without": name, "rates": fold["rates"], "setups": fold["setups"]}
+            for name, fold in zip(names, folds, strict=True)
+        ],
     }  # fmt: skip
     for part in (IN_PLACE, GRAFTED):
         if all(part in fold for fold in folds):

@@ -70,22 +70,27 @@ Every run of the protocol, by its commit: choices made after looking at it are n
 def markdown(report: dict[str, Any], *, title: str) -> str:
     """Return the tables of a report."""
     out = [f"## {title}", "", tables.headline(report) + ".", ""]
+    out += [tables.goal_table(report), ""]
     part = report.get("in place")
     if part and part["rows"]:
         out += ["### In place", "", tables.in_place(part["rows"]), ""]
         notes = [f"* {r['capture']}: {r['note']}." for r in part["rows"] if r["note"]]
         out += [*notes, ""] if notes else []
-        out += [tables.families(part["families"]), "", tables.scorers(part["macro"]), ""]
+        out += [tables.families(part["families"]), "", tables.classes(part["classes"]), ""]
+        out += [tables.scorers(part["macro"]), ""]
     for name, head in (("grafted", "Grafted"), ("simulated", "Simulated infections")):
         part = report.get(name)
         if part and part["rows"]:
             out += [f"### {head}", "", tables.grafted(part["rows"]), ""]
-            out += [tables.families(part["families"]), "", tables.scorers(part["macro"]), ""]
+            out += [tables.families(part["families"]), "", tables.classes(part["classes"]), ""]
+            out += [tables.scorers(part["macro"]), ""]
             out += [f"{tables.placebo(part['placebo'])} They are: {tables.fired(part['placebo'])}."]
             out += ["", tables.placebos(part["placebo"]), ""]
     if report["homes"]:
         out += ["### Homes where nothing is wrong", "", tables.homes(report["homes"]), ""]
         out += [tables.rates(report["rates"]), ""]
+    if report.get("folds"):
+        out += ["### Homes where nothing is wrong", "", tables.folds(report["folds"]), ""]
     lost = report.get("no device", [])
     if lost:
         out += [
@@ -93,7 +98,8 @@ def markdown(report: dict[str, Any], *, title: str) -> str:
             " alone, and a machine that never sends is no known device. They are grafted.",
             "",
         ]
-    out += ["Not judged:", "", *(f"* {text}." for text in LEFT_OUT)]
+    if not report.get("folds"):
+        out += ["Not judged:", "", *(f"* {text}." for text in LEFT_OUT)]
     return "\n".join(out)
 
 

@@ -44,6 +44,15 @@ def devices(told: Sequence[Found]) -> dict[str, Any]:
         "slowest_seconds": max((f.seconds for f in hits if f.seconds is not None), default=None),
         "causes": sorted({f.cause for f in hits}),
         "speakers": sorted({f.speaker for f in hits}),
+        "each": [
+            {
+                "kind": f.kind,
+                "seconds": f.seconds,
+                "packets": f.packets,
+                "connections": f.connections if f.seconds is not None else None,
+            }
+            for f in told
+        ],
         "by_class": {
             kind: {"infected": len(own), "found": sum(f.seconds is not None for f in own)}
             for kind in CLASSES
@@ -226,7 +235,19 @@ def part(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "models alone": total(rows, MODELS),
         "macro": macro(rows),
         "families": families(rows),
+        "classes": by_class(rows),
     }
+
+
+def by_class(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Return by class of device how many infected ones there were, and how many were found."""
+    out: dict[str, dict[str, int]] = {}
+    for row in rows:
+        for kind, part in row[GATEWAY]["by_class"].items():
+            sums = out.setdefault(kind, {"infected": 0, "found": 0})
+            sums["infected"] += part["infected"]
+            sums["found"] += part["found"]
+    return out
 
 
 def total(rows: Sequence[dict[str, Any]], whose: str) -> dict[str, int]:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from trainer.card import share, table
+from trainer.trial import goals
 from trainer.trial.bench import GATEWAY, MODELS
-
-PARTS = ("in place", "grafted", "simulated")
+from trainer.trial.goals import PARTS
 
 IN_PLACE_HEAD = ("capture", "attack", "infected found", "seconds", "packets",
                  "connections", "told as",
@@ -20,6 +20,7 @@ RATES_HEAD = ("class of device", "devices", "device-days", "false incidents", "a
 GRAFTED_HEAD = ("attack", "kind", "before placebo", "placebos that fire", "found, net", "seconds",
                 "packets", "connections", "told as", "models alone, net", "records", "AUC", "AP",
                 "at 1 %", "at 0.1 %")  # fmt: skip
+FOLDS_HEAD = ("without", "false incidents in benign homes", "device-days", "set-ups that raise one")
 PLACEBO_HEAD = ("placebo records over the line of", "10 %", "1 %", "0.1 %")
 FAMILIES_HEAD = ("kind", "attacks", "infected found", "AUC", "at 1 %", "at 0.1 %")
 SCORERS_HEAD = ("scorer", "captures", "AUC", "AP", "at 10 %", "at 1 %", "at 0.1 %",
@@ -28,7 +29,7 @@ SCORERS_HEAD = ("scorer", "captures", "AUC", "AP", "at 10 %", "at 1 %", "at 0.1 
 
 def short(report: dict[str, Any]) -> str:
     """Return what a person at a terminal wants to see first."""
-    parts = [headline(report), ""]
+    parts = [headline(report), "", goal_table(report), ""]
     for name in PARTS:
         part = report.get(name)
         if part and part["rows"]:
@@ -38,6 +39,17 @@ def short(report: dict[str, Any]) -> str:
                 parts += [placebo(part["placebo"]), ""]
     parts += [homes(report["homes"]), "", rates(report["rates"])]
     return "\n".join(parts) + "\n"
+
+
+def goal_table(report: dict[str, Any]) -> str:
+    """Return what must be reached beside what is."""
+    return table(goals.HEAD, goals.rows(report))
+
+
+def classes(found: dict[str, dict[str, int]]) -> str:
+    """Return in a sentence how many were found of each class of device."""
+    told = (f"{part['found']} of {part['infected']} {kind}s" for kind, part in found.items())
+    return f"Of infected devices, by class: {', '.join(told)}."
 
 
 def headline(report: dict[str, Any]) -> str:
@@ -84,6 +96,15 @@ def grafted(rows: Sequence[dict[str, Any]]) -> str:
             f"{n:,}", *_figures(threat),
         ])  # fmt: skip
     return table(GRAFTED_HEAD, out)
+
+
+def folds(found: Sequence[dict[str, Any]]) -> str:
+    """Return what the models without each network raise in the benign homes."""
+    return table(FOLDS_HEAD, [
+        [one["without"], str(one["rates"]["all"][GATEWAY]), f"{one['rates']['all']['days']:.1f}",
+         f"{one['setups'][GATEWAY]} of {one['setups']['captures']}"]
+        for one in found
+    ])  # fmt: skip
 
 
 def placebo(found: dict[str, Any]) -> str:

@@ -174,18 +174,15 @@ class Hub:
     def _models(self) -> Models:
         """Return the bundle at work and the one laid ready."""
         bundle = self._parts.pipeline.bundle
+        installed = version(bundle)
         ready = self.ready.look() if self.ready is not None else None
         if ready is None or self.ready is None:
-            return Models(bundle.version, bundle.version, title=bundle.name)
+            return Models(installed, installed, title=bundle.name)
         if ready.fault:
             # What cannot be taken is no update; the summary says why.
             said = f"What lies ready is not taken: {ready.fault}"
-            return Models(bundle.version, bundle.version, bundle.name, said)
-        # Two bundles of one version are told apart by their digests.
-        latest = ready.version
-        if latest == bundle.version:
-            latest = f"{latest}+{ready.digest[:8]}"
-        return Models(bundle.version, latest, ready.name, ready.summary, self.ready.busy)
+            return Models(installed, installed, bundle.name, said)
+        return Models(installed, version(ready), ready.name, ready.summary, self.ready.busy)
 
     def _look(self, now: int, moment: float) -> None:
         """Read what holds and how much of the week's alerts is spent."""
@@ -334,11 +331,29 @@ class Hub:
         self._parts.publisher.answer({"asked": asked, "ok": ok, "said": said, "undo": undo})
 
 
+class Versioned(Protocol):
+    """A bundle, or what is known of one."""
+
+    @property
+    def version(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+
+
+def version(bundle: Versioned) -> str:
+    """Return a bundle's version as the update entity shows it.
+
+    With its digest, since two of a day have one version; and so that Home Assistant does not
+    compare numbers, but offers whatever lies ready, also what is older.
+    """
+    return f"{bundle.version} ({bundle.digest[:8]})"
+
+
 def hub_states(pipeline: Pipeline, drops: int) -> tuple[GatewayState, list[DeviceState]]:
     """Return what a pipeline alone knows of what the hub shows."""
     threatened = pipeline.incidents.threatened()
     known = pipeline.devices.devices()
-    counts, bundle = pipeline.counts, pipeline.bundle.version
+    counts, bundle = pipeline.counts, pipeline.bundle
     gateway = GatewayState(
         packets=counts.packets,
         connections=counts.connections,
@@ -346,9 +361,9 @@ def hub_states(pipeline: Pipeline, drops: int) -> tuple[GatewayState, list[Devic
         unread=counts.malformed + sum(counts.not_understood.values()),
         devices=sum(not d.gateway and d.mac != DRILL_MAC for d in known),
         open_incidents=len(pipeline.incidents.open()),
-        bundle=bundle,
+        bundle=bundle.version,
         macs=tuple(d.mac for d in known if d.gateway and d.mac),
-        models=Models(bundle, bundle, title=pipeline.bundle.name),
+        models=Models(version(bundle), version(bundle), title=bundle.name),
     )
     return gateway, [
         device_state(pipeline, d, threatened=(d.mac or _ip(pipeline, d)) in threatened)

@@ -19,6 +19,7 @@ from guardian import bundle as bundles
 from guardian import firedrill, hubcommands
 from guardian.addresses import Lan, pack
 from guardian.blind import BlindSpots, encrypted_dns, one_sided
+from guardian.bundleready import Ready
 from guardian.config import MqttSettings, NotifySettings
 from guardian.decode import Decoder
 from guardian.devices import DeviceTable
@@ -474,6 +475,37 @@ def test_a_drill_that_nobody_hears_says_so(bundle: bundles.Bundle, store: Store)
     assert ": failed: nobody was told" in running.hub.drill.said
     assert not running.hub.drill.running
     assert running.hub.drill.last == 0
+
+
+# --- models ---------------------------------------------------------------------------------
+
+
+def test_a_bundle_laid_ready_is_offered_unless_it_cannot_be_taken(
+    bundle: bundles.Bundle, store: Store
+) -> None:
+    @dataclass
+    class Looker:
+        laid: Ready | None = None
+        busy: bool = False
+
+        def look(self) -> Ready | None:
+            return self.laid
+
+    def shown() -> tuple[bool, str, bool]:
+        models = running.hub.states(0, running.now)[0].models
+        assert models is not None
+        return models.installed != models.latest, models.summary, models.in_progress
+
+    running = run(bundle, store)
+    assert shown() == (False, "", False)
+    running.hub.ready = looker = Looker()
+    assert shown() == (False, "", False)
+    looker.laid = Ready(bundle.name, bundle.version, "abcdef0123", "new lines")
+    assert shown() == (True, "new lines", False)
+    looker.busy = True
+    assert shown() == (True, "new lines", True)
+    looker.laid = replace(looker.laid, fault="the key is another")
+    assert shown() == (False, "What lies ready is not taken: the key is another", False)
 
 
 # --- figures ----------------------------------------------------------------------------------

@@ -247,16 +247,17 @@ def models(hub: Hass, folder: Path, installation: str) -> None:
     ready = folder / "bundles" / "ready"
     shutil.copytree(ROOT / "models" / "default", ready)
     manifest = json.loads((ready / "manifest.json").read_text())
-    old, new = manifest["version"], f"{manifest['version']}-next"
+    old, new = manifest["version"], "2020.1.1"  # what a person lays ready is offered, also older
     (ready / "manifest.json").write_text(json.dumps(manifest | {"version": new}))
     update = f"update.{installation}_models"
     hub.wait(update, lambda s: s == "on", "an update is offered")
     attributes = hub.states()[update]["attributes"]
-    assert (attributes["installed_version"], attributes["latest_version"]) == (old, new)
+    assert attributes["installed_version"].startswith(f"{old} (")
+    assert attributes["latest_version"].startswith(f"{new} (")
     assert attributes["release_summary"]
     hub.do("update.install", entity_id=update)
     hub.wait(update, lambda s: s == "off", "it is installed", 120)
-    assert hub.states()[update]["attributes"]["installed_version"] == new
+    assert hub.states()[update]["attributes"]["installed_version"].startswith(new)
     hub.wait(f"sensor.{installation}_bundle", lambda s: s == new, "it judges")
     say("a bundle laid ready is offered as an update, tried, and takes over when pressed")
 

@@ -192,7 +192,8 @@ def daemon(settings: Settings) -> str:
             raise Note(str(error)) from error
         return "not running"
     if found["stale"]:
-        raise Note("it does not go on: look at `journalctl -u guardian`, then restart it")
+        what = "ended without a word" if found["gone"] else "does not go on"
+        raise Note(f"it {what}: look at `journalctl -u guardian`, then restart it")
     complaints = [f"settings: {found['config']['fault']}"] if found["config"]["fault"] else []
     if found["config"]["restart"]:
         complaints.append(f"waits for a restart: {', '.join(found['config']['restart'])}")

@@ -73,8 +73,9 @@ def told(s: dict[str, Any], now: float) -> str:
         f"(process {s['pid']}), models {harmless(s['bundle'])}"
     ]
     if s["stale"]:
+        what = "IT ENDED WITHOUT A WORD" if s["gone"] else "IT DOES NOT GO ON"
         lines.append(
-            f"IT DOES NOT GO ON: it last said so {span(s['age_s'])} ago; look at `journalctl -u "
+            f"{what}: it last said something {span(s['age_s'])} ago; look at `journalctl -u "
             "guardian`, then restart it"
         )
     rows = [

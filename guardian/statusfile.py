@@ -77,8 +77,9 @@ class StatusFile:
 
 
 def read(database: Path) -> dict[str, Any]:
-    """Return what the daemon of a database last wrote, with `age_s` and `stale`.
+    """Return what the daemon of a database last wrote, with `age_s`, `stale` and `gone`.
 
+    stale: it wrote nothing for long; gone: its process is not there any more, either.
     Raises StatusError where nobody runs, or where it may not be read.
     """
     found: list[dict[str, Any]] = []
@@ -106,4 +107,16 @@ def read(database: Path) -> dict[str, Any]:
     last = max(found, key=lambda status: status.get("updated", 0))
     last["age_s"] = max(0.0, time.time() - last.get("updated", 0))
     last["stale"] = last["age_s"] > STALE * last.get("every_s", DISK_S)
+    last["gone"] = last["stale"] and not _runs(last.get("pid", 0))
     return last
+
+
+def _runs(pid: Any) -> bool:
+    """Tell whether a process is there; anybody may ask that."""
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, ValueError, OverflowError):
+        return True  # it is another user's
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -125,6 +126,12 @@ def test_a_daemon_that_hangs_is_told(parts: Parts, tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["status", "--db", str(path)])
     assert done.exit_code == 1
     assert "IT DOES NOT GO ON" in done.output
+    child = subprocess.Popen(["true"])
+    child.wait()
+    file.write(old | {"pid": child.pid}, time.monotonic())
+    done = CliRunner().invoke(cli, ["status", "--db", str(path)])
+    assert done.exit_code == 1
+    assert "IT ENDED WITHOUT A WORD" in done.output
 
 
 def test_memory_is_used_for_it_where_the_unit_gives_some(

@@ -106,6 +106,7 @@ class Watch:
         self._before = self._now = self._told = 0
         self._ahead_before = self._ahead_told = 0
         self._thinning = Thinning()
+        self._left_before = 0
 
     def open(self) -> None:
         """Open it the first time; raises CaptureError, or ConfigError for a bad filter."""
@@ -125,6 +126,12 @@ class Watch:
     def drops(self) -> int:
         """Packets the kernel dropped since the start because the ring was full."""
         return self._before + self._now
+
+    @property
+    def unread(self) -> int:
+        """Packets that came since the start and were not read: dropped, or (about) left out of a
+        flood."""
+        return self.drops + self._left_before + self._thinning.left_out
 
     @property
     def ahead(self) -> int:
@@ -152,6 +159,7 @@ class Watch:
                 source.close()
             return False
         self.source = source
+        self._left_before += self._thinning.left_out
         self._thinning = Thinning()
         log.warning("%s is back", self.name)
         return True
@@ -246,12 +254,13 @@ class LiveCapture:
 
     @property
     def drops(self) -> int:
-        """Packets the kernel dropped since the start because a ring was full."""
-        return sum(watch.drops for watch in self._watches)
+        """Packets since the start that the kernel dropped because a ring was full, or (about) left
+        out of a flood."""
+        return sum(watch.unread for watch in self._watches)
 
     def drops_by_interface(self) -> dict[str, int]:
         """Return the same for each interface."""
-        return {watch.name: watch.drops for watch in self._watches}
+        return {watch.name: watch.unread for watch in self._watches}
 
     def up_by_interface(self) -> dict[str, bool]:
         """Return for each interface whether it can be read now."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -165,6 +166,10 @@ class Key:
         texts = (
             [value] if isinstance(value, str) else [*value] if hasattr(value, "__iter__") else []
         )
+        for text in (*texts, *value.values()) if self.is_table else texts:
+            # No name or path has them, and what is no UTF-8 comes as a surrogate.
+            if any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
+                raise ValueError(f"{self.path}: {text!a} has characters that are no text")
         for text in texts:
             if rule.entries and text not in rule.entries:
                 raise ValueError(f"{self.path}: {text!r} is none of {', '.join(rule.entries)}")

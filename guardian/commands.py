@@ -36,6 +36,8 @@ Kind = Literal[
     "name",
     "undo",
     "forget",
+    "link",
+    "unlink",
     "budget",
     "drill",
     "install",
@@ -65,6 +67,7 @@ class Command:
     allow: device, peer, cause (each text or null, not all null), until (ns or null).
     snooze: device, until (ns). feedback: incident, answer. name: device, name.
     undo: command, the id of an allow, a snooze or a feedback. forget: device.
+    link: device, old, the keys of a device and of the earlier one that it is. unlink: device.
     budget: a_week (0: no limit). install: anyway (true asks for no rehearsal). drill and rollback
     take none.
     """
@@ -97,6 +100,8 @@ _TEXTS: dict[str, tuple[str, ...]] = {
     "name": ("device", "name"),
     "undo": ("command",),
     "forget": ("device",),
+    "link": ("device", "old"),
+    "unlink": ("device",),
     "budget": (),
     "drill": (),
     "install": (),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,8 +96,8 @@ class ConnRows:
         self._seen: Counter[str] = Counter()
         self._sums: dict[tuple[Any, ...], list[Any]] = {}
 
-    def add(self, records: Conns, scored: Scored, known: Collection[str]) -> None:
-        """Take the records and scores of a step; `known` are keys of home devices."""
+    def add(self, records: Conns, scored: Scored, known: Mapping[str, str]) -> None:
+        """Take the records and scores of a step; `known` says which device a key is."""
         bests = {
             uid.decode("ascii", "replace"): Best(
                 int(verdict), float(threat), float(anomaly), scored.classes[label],
@@ -113,7 +113,7 @@ class ConnRows:
             self._records(records, bests, known)
         self.changed.update(bests)
 
-    def _records(self, records: Conns, of: dict[str, Best], known: Collection[str]) -> None:
+    def _records(self, records: Conns, of: dict[str, Best], known: Mapping[str, str]) -> None:
         """Take records; those judged are taken out of `of`."""
         uids = [u.decode("ascii", "replace") for u in records.uid.tolist()]
         bests = [of.get(uid) for uid in uids]
@@ -217,7 +217,7 @@ def _rows(records: Conns, bests: Sequence[Best | None], devices: Sequence[str]) 
     return out
 
 
-def home_of(records: Conns, i: int, known: Collection[str]) -> str:
+def home_of(records: Conns, i: int, known: Mapping[str, str]) -> str:
     """Return the key of a home device of a record that nobody scored, empty when unknown."""
     for local, mac, address in (
         (records.local_orig, records.orig_mac, records.orig),
@@ -227,5 +227,5 @@ def home_of(records: Conns, i: int, known: Collection[str]) -> str:
             continue
         key = mac_text(int(mac[i])) if mac[i] else "ip:" + texts(address[i : i + 1])[0]
         if key in known:
-            return key
+            return known[key]
     return ""

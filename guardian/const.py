@@ -74,6 +74,21 @@ SETTLED_S = 600
 MAX_DHCP_PER_STEP = 1_024
 """DHCP messages of a batch that are searched for a name; a home sends a few an hour."""
 
+MAX_MDNS_PER_STEP = 256
+MAX_MDNS_PER_DEVICE = 16
+"""mDNS messages of a batch that are read, in all and of one device; a home sends some a minute,
+30 us each. One that floods is not heard out."""
+
+MAX_HEARD = 8
+"""Names kept of what a device calls itself by DHCP and mDNS; the one unheard longest goes."""
+
+MAX_LINKED = 16
+"""Further MACs of one device: a phone that changes its own daily and is linked each time; the
+oldest goes."""
+
+MAX_UNGUESSED = 64
+"""Devices that are compared with all others at a look; forged ones wait for the next."""
+
 # --- features and sequences -----------------------------------------------
 WINDOW_S = 60.0
 """Seconds of a device's short context window."""

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from guardian import addresses
 from guardian.addresses import Lan
-from guardian.const import (
-    MAX_ADDRESSES_PER_DEVICE,
-    MAX_DEVICES,
-    MAX_DHCP_PER_STEP,
-    NS,
-    SETTLED_S,
-)
+from guardian.const import MAX_ADDRESSES_PER_DEVICE, MAX_DEVICES, NS, SETTLED_S
+from guardian.hearing import listen
 from guardian.incidents import DeviceRef
-from guardian.names import dhcp_name, printable, safe_name
-from guardian.routers import GROUP, NEVER, Address, Routers
+from guardian.kin import Guess
+from guardian.kinrows import KinRows, Row
+from guardian.names import printable, safe_name
+from guardian.routers import NEVER, Address, Routers
+from guardian.sides import Sides
 from guardian.sightings import Sighting, Sightings, unspecified
-from guardian.tables import I32, I64, U8, U64, Arps, Array, Bool, Conns, Decoded, Packets
+from guardian.tables import I64, U8, U64, Arps, Bool, Conns, Decoded, Packets
 
 
 @dataclass(frozen=True)
@@ -42,21 +40,15 @@ class Device:
     """The router itself: known, not judged."""
     first_seen: int
     last_seen: int
+    fingerprint: str = ""
+    """How its DHCP client asks (dhcp.Hello); empty when not seen."""
+    heard: tuple[str, ...] = ()
+    """What it called itself by DHCP and mDNS, the latest at the end; at most MAX_HEARD."""
+    macs: tuple[str, ...] = ()
+    """Further MACs that it was seen under and that the user linked to it."""
 
 
-@dataclass
-class _Row:
-    """What the table keeps of a device."""
-
-    key: str
-    mac: int
-    first_seen: int
-    last_seen: int
-    addresses: OrderedDict[Address, None] = field(default_factory=OrderedDict)
-    name: str = ""
-
-
-class DeviceTable:
+class DeviceTable(Sides, KinRows):
     """The home's devices; learns from packets and logs, answers for columns of connections.
 
     Indices are stable while a device is remembered. At most MAX_DEVICES are; then the one
@@ -83,7 +75,7 @@ class DeviceTable:
         self._lan = lan
         self._routers = Routers(gateway_macs, gateway_addresses)
         self._names = {addresses.usual(key): printable(name) for key, name in (names or {}).items()}
-        self._rows: dict[int, _Row] = {}
+        self._rows: dict[int, Row] = {}
         self._free = list(range(capacity - 1, -1, -1))
         self._first = np.full(capacity, NEVER, dtype=np.int64)
         self._by_mac: dict[int, int] = {}
@@ -91,6 +83,9 @@ class DeviceTable:
         self._by_address: dict[Address, int] = {}
         # Least recently seen first; a device moves once it has been seen for a while.
         self._brief: OrderedDict[int, None] = OrderedDict()
+        self._unguessed: set[int] = set()
+        self.asked: dict[str, Guess] = {}
+        """By key of a device: which earlier one it may be, as the user is asked."""
         self._settled: OrderedDict[int, None] = OrderedDict()
 
     def __len__(self) -> int:
@@ -158,10 +153,6 @@ class DeviceTable:
         late = ts >= self._routers.known_since()
         self._note(Sightings(mac, address, ts, ts, routed, late).distinct().of_devices(self._lan))
 
-    def _at_home(self, address: U64) -> Bool:
-        found: Bool = self._lan.local(address) & self._lan.unicast(address)
-        return found
-
     def _learn_routers(self, p: Packets, first_seen: Callable[[int], int | None]) -> None:
         before = set(self._routers.since)
         self._routers.learn(p, self._lan, first_seen)
@@ -227,11 +218,12 @@ class DeviceTable:
         if not self._free:
             self._evict()
         index = self._free.pop()
-        self._rows[index] = _Row(key, mac, ts, ts)
+        self._rows[index] = Row(key, mac, ts, ts)
         self._first[index] = ts
         self._by_key[key] = index
         if mac:
             self._by_mac[mac] = index
+            self._unguessed.add(index)
         self._brief[index] = None
         return index
 
@@ -256,19 +248,7 @@ class DeviceTable:
         self._remove(index)
         self.evictions += 1
 
-    def _remove(self, index: int) -> None:
-        row = self._rows.pop(index)
-        del self._by_key[row.key]
-        if row.mac:
-            del self._by_mac[row.mac]
-        for address in row.addresses:
-            if self._by_address.get(address) == index:
-                del self._by_address[address]
-        self._first[index] = NEVER
-        self._free.append(index)
-        self._evicted.append(index)
-
-    def _touch(self, index: int, row: _Row, one: Sighting) -> None:
+    def _touch(self, index: int, row: Row, one: Sighting) -> None:
         row.first_seen = min(row.first_seen, one.first)
         self._first[index] = row.first_seen
         row.last_seen = max(row.last_seen, one.last)
@@ -288,75 +268,15 @@ class DeviceTable:
                 del self._by_address[old]
 
     def _learn_names(self, p: Packets, data: U8) -> None:
-        """Take the names that DHCP clients give themselves; each names only its own MAC."""
-        rows = np.flatnonzero(
-            (p.proto == 17) & (p.sport == 68) & (p.dport == 67) & (p.src_mac != 0)
-        )
-        for k in rows[:MAX_DHCP_PER_STEP].tolist():
-            mac = int(p.src_mac[k])
-            row = self._rows.get(self._by_mac.get(mac, -1))
-            if row is None or mac in self._routers.since:
-                continue
-            start = int(p.payload_start[k])
-            name = dhcp_name(data[start : start + int(p.payload_cap[k])].tobytes())
-            row.name = name or row.name if self._learn_names_too else ""
+        """Take what devices call themselves; each speaks for its own MAC alone."""
+        for said in listen(p, data):
+            index = self._by_mac.get(said.mac, -1)
+            if index in self._rows and said.mac not in self._routers.since:
+                self._hear(index, said)
+                if not self._learn_names_too:
+                    self._rows[index].name = ""
 
     # --- answers ----------------------------------------------------------
-
-    def sides(self, conns: Conns) -> tuple[I32, I32]:
-        """Return int32[n] twice: the home devices that originate and respond, -1 for none.
-
-        None are: what is remote, multicast, broadcast, unspecified without a MAC, unknown, and
-        the router itself. A device that talks to itself counts as the originator alone.
-        """
-        orig = self._side(conns.orig_mac, conns.orig, conns.told)
-        resp = self._side(conns.resp_mac, conns.resp, conns.told)
-        resp[resp == orig] = -1
-        return orig, resp
-
-    def _side(self, mac: U64, address: U64, told: I64) -> I32:
-        """Return int32[n]; only what was known at the moment told counts, whatever the batch."""
-        out = np.full(len(mac), -1, dtype=np.int32)
-        if not len(mac):
-            return out
-        mac = np.where(mac & GROUP != 0, np.uint64(0), mac)
-        blank = unspecified(address)
-        local = self._at_home(address)
-        routed = self._routers.since_of(mac) <= told
-        # A foreign address at a home device's MAC is its global IPv6 address or a forged one:
-        # its own doing either way, once it is clear who the router is.
-        foreign = ~local & self._lan.unicast(address) & (told >= self._routers.known_since())
-        by_mac = (mac != 0) & ~routed & (local | blank | foreign)
-        found, inverse = np.unique(mac[by_mac], return_inverse=True)
-        known = [self._by_mac.get(m, -1) for m in found.tolist()]
-        out[by_mac] = np.array(known, dtype=np.int32)[inverse]
-        rows = np.flatnonzero(local & ((mac == 0) | routed))
-        if len(rows):
-            out[rows] = self._by_addresses(address[rows], routed[rows], told[rows])
-        out[self._first[out] > told] = -1
-        return out
-
-    def _by_addresses(self, address: U64, routed: Bool, told: I64) -> Array:
-        answers: dict[tuple[int, int, bool], tuple[int, int]] = {}
-        out = []
-        for (high, low), behind, ts in zip(
-            address.tolist(), routed.tolist(), told.tolist(), strict=True
-        ):
-            answer = answers.get((high, low, behind))
-            if answer is None:
-                answer = answers[high, low, behind] = self._by_one((high, low), behind)
-            index, own_since = answer
-            out.append(-1 if own_since <= ts else index)
-        return np.array(out, dtype=np.int32)
-
-    def _by_one(self, address: Address, behind: bool) -> tuple[int, int]:
-        """Return (index or -1, since when the address is known as a router's own)."""
-        own = self._routers.own.get(address, int(NEVER))
-        if behind:
-            if self._routers.is_own(address, 0):
-                own = 0
-            return self._by_key.get("ip:" + addresses.text(*address), -1), own
-        return self._by_address.get(address, -1), own
 
     def device(self, index: int) -> Device:
         """Return a device as it is known now. Raises KeyError where there is none."""
@@ -370,6 +290,9 @@ class DeviceTable:
             gateway=self._is_gateway(row),
             first_seen=row.first_seen,
             last_seen=row.last_seen,
+            fingerprint=row.fingerprint,
+            heard=tuple(row.heard),
+            macs=tuple(map(addresses.mac_text, row.macs)),
         )
 
     def devices(self) -> list[Device]:
@@ -381,10 +304,6 @@ class DeviceTable:
         """Return a device's stable key; empty where there is no such device."""
         row = self._rows.get(index)
         return row.key if row else ""
-
-    def index(self, key: str) -> int:
-        """Return the index of a device key, -1 where it is not known."""
-        return self._by_key.get(key, -1)
 
     def judged(self, mac: int) -> int:
         """Return the index of a device of the home by its MAC, -1 for none and for a router."""
@@ -401,11 +320,13 @@ class DeviceTable:
         return self._rows[index].first_seen
 
     def ref(self, index: int) -> DeviceRef:
-        """Return how an incident names a device: the user's name, the learned one, the address."""
+        """Return how an incident names a device: the user's name, the learned one, its maker and
+        address."""
         row = self._rows[index]
         mac = addresses.mac_text(row.mac) if row.mac else ""
         ip = _main_address(list(row.addresses))
-        return DeviceRef(mac=mac, ip=ip, name=self.user_name(index) or row.name or ip or mac)
+        plain = f"{row.maker} ({ip or mac})" if row.maker else ip or mac
+        return DeviceRef(mac=mac, ip=ip, name=self.user_name(index) or row.name or plain)
 
     def user_name(self, index: int) -> str:
         """Return the name the user gave by key or address; empty where there is none."""
@@ -418,13 +339,28 @@ class DeviceTable:
     def find(self, text: str) -> str:
         """Return the key of the device meant by key, MAC, address or name; empty for none."""
         wanted = text.strip().lower()
-        if wanted in self._by_key:
-            return wanted
+        if self.index(wanted) >= 0:
+            return self.key(self.index(wanted))
         for index, row in self._rows.items():
             known = [addresses.text(*a) for a in row.addresses]
             if wanted in (*known, row.name.lower(), self.user_name(index).lower()) and wanted:
                 return row.key
         return ""
+
+    def nameless(self) -> list[int]:
+        """Return the MACs of devices without a name whose maker is not known."""
+        return [
+            row.mac
+            for index, row in self._rows.items()
+            if row.mac and not (row.maker or row.name or self.user_name(index))
+        ]
+
+    def set_makers(self, makers: Mapping[int, str]) -> None:
+        """Take who made devices, by MAC."""
+        for mac, maker in makers.items():
+            row = self._rows.get(self._by_mac.get(mac, -1))
+            if row is not None and row.mac == mac:
+                row.maker = safe_name(maker)
 
     def set_name(self, key: str, name: str) -> None:
         """Take the user's name of a device by its key, MAC or address; empty removes it."""
@@ -448,6 +384,8 @@ class DeviceTable:
             index = self._make(device.key, mac, device.first_seen)
             row = self._rows[index]
             row.name = safe_name(device.name) if self._learn_names_too else ""
+            row.fingerprint = device.fingerprint
+            row.heard.update(dict.fromkeys(device.heard))
             for address in [None, *known]:
                 self._touch(
                     index,
@@ -462,7 +400,7 @@ class DeviceTable:
             for index in sorted(group, key=lambda i: self._rows[i].last_seen):
                 group.move_to_end(index)
 
-    def _is_gateway(self, row: _Row) -> bool:
+    def _is_gateway(self, row: Row) -> bool:
         if row.mac:
             return row.mac in self._routers.since
         return any(address in self._routers.own for address in row.addresses)

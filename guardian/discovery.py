@@ -126,6 +126,11 @@ class DeviceState:
     """Epoch seconds; 0 where nobody asked for quiet."""
     user_name: str = ""
     """The name that the user gave; empty where none."""
+    macs: tuple[str, ...] = ()
+    """Further MACs that the user linked to it."""
+    maybe: str = ""
+    """Key of the earlier device that it may be under another MAC; the user is asked."""
+    maybe_why: str = ""
 
 
 @dataclass(frozen=True)
@@ -206,6 +211,9 @@ def device_state(topics: Topics, d: DeviceState) -> tuple[str, Payload]:
         "user_name": d.user_name,
         "ip": d.ip,
         "mac": d.mac,
+        "macs": list(d.macs),
+        "maybe": d.maybe,
+        "maybe_why": d.maybe_why,
     }
 
 

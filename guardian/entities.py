@@ -39,7 +39,7 @@ def device(topics: Topics, d: DeviceState, *, commands: bool = True) -> tuple[st
         "via_device": topics.gateway_id,
     }
     if d.mac:
-        described["cns"] = [["mac", d.mac]]
+        described["cns"] = [["mac", mac] for mac in (d.mac, *d.macs)]
     parts = _device_shows(topics, d, object_id)
     if commands:
         parts |= _device_takes(topics, d, object_id)

@@ -11,12 +11,17 @@ from guardian.alerts import Allow, Feedback, Snooze, Watch
 from guardian.commands import Command
 from guardian.const import NS
 from guardian.incidents import IncidentEvent
+from guardian.kin import Kinship
+from guardian.makers import makers
 from guardian.pipeline import Pipeline
 from guardian.rules import Rule
 from guardian.setback import devices_by, incidents_by
 from guardian.store import Store
 
 WEEK_NS = 7 * 86_400 * NS
+
+LOOK_UP_NS = 300 * NS
+"""Between looks for the makers of devices without a name."""
 
 BUDGET = "budget"
 """The fact under which the alerts a week stand that the user set while we ran: N/M, N in place of
@@ -33,13 +38,18 @@ class Polling:
         self._pipeline = pipeline
         self._configured = pipeline.incidents.settings.a_week
         self.actions: dict[str, Callable[[dict[str, Any], int], None]] = {}
-        """What others do for a kind of command (forget, drill, install): (arguments, now ns).
+        """What others do for a kind of command (forget, link, drill, install): (arguments, now ns).
         They raise KeyError with a sentence where they refuse."""
+        self._looked_up: set[int] = set()
+        self._look_up_at = 0
+        self._kin = Kinship(store, pipeline.devices, names=pipeline.privacy.names)
+        self.actions |= self._kin.actions
 
     def restore(self, now: int) -> None:
         """Take up again what an earlier run knew: names, devices, open incidents, rules."""
         devices = self._pipeline.devices
         devices.load(devices_by(now, self._store.devices()))
+        self._kin.restore()
         for key, name in self._store.names().items():
             devices.set_name(key, name)
         self.resume(now)
@@ -102,7 +112,19 @@ class Polling:
             self._store.mark_done(command.id, now, result)
             if result == "ok" and command.kind in {"undo", "feedback", "allow", "snooze"}:
                 self._reload(now)
+        self._kin.step(now)
+        self._look_up(now)
         return self._pipeline.privacy.events(events)
+
+    def _look_up(self, now: int) -> None:
+        """Find out who made devices that have no name, seldom: it takes a tenth of a second."""
+        if 0 <= now - self._look_up_at < LOOK_UP_NS:
+            return
+        self._look_up_at = now
+        wanted = set(self._pipeline.devices.nameless()) - self._looked_up
+        if wanted:
+            self._looked_up = set(self._pipeline.devices.nameless())
+            self._pipeline.devices.set_makers(makers(wanted))
 
     def _do(self, command: Command, now: int) -> list[IncidentEvent]:
         args: dict[str, Any] = command.args

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from guardian.const import MAX_PEERS, NS
 from guardian.discovery import DRILL_MAC
+from guardian.makers import makers
 from guardian.rules import Rule, holding
 from guardian.schema import StoreError, open_reader
 from guardian.wishes import Allow
@@ -70,18 +71,32 @@ def devices(db: Database, now: int) -> list[Row]:
     )
     held = holding(db.conn, now)
     snoozed = {r.device: (r.until or 0) / NS for r in held if r.kind == "snooze"}
+    known = list(db.query("SELECT * FROM devices"))
+    kin = {
+        row["key"]: row for row in db.query("SELECT * FROM kin WHERE state IN ('asked', 'linked')")
+    }
+    linked = {key: row["same_as"] for key, row in kin.items() if row["state"] == "linked"}
+    made = makers(_number(row["mac"]) for row in known if row["mac"])
     out = []
-    for row in db.query("SELECT * FROM devices"):
+    for row in known:
         key = row["key"]
+        if key in linked:
+            continue
+        others = sorted(new for new, old in linked.items() if old == key)
         addresses = json.loads(row["addresses"])
         address = best_address(addresses)
-        count = open_incidents.get(key, 0)
+        count = sum(open_incidents.get(one, 0) for one in (key, *others))
+        maker = made.get(_number(row["mac"]), "") if row["mac"] else ""
+        plain = f"{maker} ({address or row['mac']})" if maker else address or key
+        asked = kin.get(key)
         out.append(
             {
                 "key": key,
-                "name": row["user_name"] or row["learned"] or address or key,
+                "name": row["user_name"] or row["learned"] or plain,
                 "named_by_user": row["user_name"] is not None,
+                "maker": maker,
                 "mac": row["mac"],
+                "macs": others,
                 "address": address,
                 "addresses": addresses,
                 "state": (
@@ -92,7 +107,9 @@ def devices(db: Database, now: int) -> list[Row]:
                 ),
                 "open_incidents": count,
                 "snoozed_until": snoozed.get(key),
-                "said": [_rule(r, {}) for r in held if r.device == key and r.kind != "snooze"],
+                "maybe": {"device": asked["same_as"], "reason": asked["reason"]} if asked else None,
+                "said": [_rule(r, {}) for r in held if r.device in (key, *others)
+                         and r.kind != "snooze"],
                 "first_seen": row["first_seen"] / NS,
                 "last_seen": row["last_seen"] / NS,
             }
@@ -102,6 +119,10 @@ def devices(db: Database, now: int) -> list[Row]:
         for rule in d["said"]:
             rule["name"] = names[d["key"]]
     return sorted(out, key=lambda d: (-d["open_incidents"], str(d["name"]).lower(), d["key"]))
+
+
+def _number(mac: str) -> int:
+    return int(mac.replace(":", ""), 16)
 
 
 def rules(db: Database, now: int) -> list[Row]:
@@ -290,9 +311,21 @@ def _incident(row: Row, names: dict[str, str]) -> Row:
 
 
 def user_names(db: Database) -> dict[str, str]:
-    """Return the user's names by device key: they hold for older incidents, too."""
+    """Return the user's names by device key: they hold for older incidents, too, and for the other
+    MACs of a device."""
     rows = db.query("SELECT key, user_name FROM devices WHERE user_name IS NOT NULL")
-    return {row["key"]: row["user_name"] for row in rows}
+    names = {row["key"]: row["user_name"] for row in rows}
+    for row in db.query("SELECT key, same_as FROM kin WHERE state = 'linked'"):
+        if row["same_as"] in names:
+            names[row["key"]] = names[row["same_as"]]
+    return names
+
+
+def linked_mac(db: Database, text: str) -> str:
+    """Return the MAC meant, where it is linked to a device or the user is asked; else empty."""
+    plain = text.strip().lower().replace("-", ":")
+    found = db.query("SELECT key FROM kin WHERE key = ? AND state IN ('asked', 'linked')", (plain,))
+    return next((str(row["key"]) for row in found), "")
 
 
 def find_device(db: Database, text: str) -> Row:
@@ -306,7 +339,8 @@ def find_device(db: Database, text: str) -> Row:
     everyone = devices(db, 0)
     found = [
         d for d in everyone
-        if wanted == d["key"].lower() or plain == d["mac"] or address in d["addresses"]
+        if wanted == d["key"].lower() or plain in (d["mac"], *d["macs"])
+        or address in d["addresses"]
     ]  # fmt: skip
     found = found or [d for d in everyone if str(d["name"]).lower() == wanted]
     found = found or [d for d in everyone if wanted and str(d["name"]).lower().startswith(wanted)]

@@ -71,7 +71,10 @@ def prune(db: sqlite3.Connection, now: int, keep: Retention) -> int:
         sql = f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {condition} LIMIT ?)"  # noqa: E501
         gone += db.execute(sql, (limit, STEP_ROWS)).rowcount
     gone += _surplus_devices(db)
-    db.execute("DELETE FROM kin WHERE key NOT IN (SELECT key FROM devices)")
+    db.execute(
+        "DELETE FROM kin WHERE key NOT IN (SELECT key FROM devices) "
+        "AND (state <> 'linked' OR same_as NOT IN (SELECT key FROM devices))"
+    )
     gone += _beyond(db, most_pages(db, keep), STEP_ROWS)
     _give_back(db, most_pages(db, keep))
     return gone

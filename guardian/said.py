@@ -143,4 +143,41 @@ class Said(Ledger):
     def forget_device(self, key: str) -> None:
         """Remove a device; incidents and connections stay until their age."""
         with self._errors():
-            self._db.execute("DELETE FROM devices WHERE key = ?", (key,))
+            self._db.execute(
+                "DELETE FROM devices WHERE key = :key "
+                "OR key IN (SELECT key FROM kin WHERE same_as = :key AND state = 'linked')",
+                {"key": key},
+            )
+            self._db.execute("DELETE FROM kin WHERE key = :key OR same_as = :key", {"key": key})
+
+    # --- the same device under another MAC ------------------------------------
+
+    def ask_kin(self, new: str, old: str, reason: str, now: int) -> bool:
+        """Note the question whether `new` is `old`; false where it was asked before."""
+        with self._errors():
+            cursor = self._db.execute(
+                "INSERT INTO kin (key, fingerprint, names, same_as, state, reason, at) "
+                "VALUES (?, '', '[]', ?, 'asked', ?, ?) ON CONFLICT (key) DO UPDATE SET "
+                "same_as = excluded.same_as, state = 'asked', reason = excluded.reason, "
+                "at = excluded.at WHERE state = ''",
+                (new, old, reason, now),
+            )
+        return cursor.rowcount > 0
+
+    def set_kin(self, new: str, old: str, state: str, now: int) -> None:
+        """Note the answer: linked or refused."""
+        with self._errors():
+            self._db.execute(
+                "INSERT INTO kin (key, fingerprint, names, same_as, state, reason, at) "
+                "VALUES (?, '', '[]', ?, ?, '', ?) ON CONFLICT (key) DO UPDATE SET "
+                "same_as = excluded.same_as, state = excluded.state, at = excluded.at",
+                (new, old, state, now),
+            )
+
+    def kin(self) -> dict[str, tuple[str, str, str]]:
+        """Return (key of the earlier device, state, reason) by key, oldest answer first."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT key, same_as, state, reason FROM kin WHERE state <> '' ORDER BY at, key"
+            )
+            return {key: (old, state, reason) for key, old, state, reason in rows}

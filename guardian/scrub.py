@@ -103,7 +103,7 @@ def _payload(privacy: Privacy, payload: str, names: set[str]) -> str:
 def _counters(db: sqlite3.Connection) -> None:
     amounts = ", ".join(f"sum(coalesce({name}, 0))" for name in AMOUNTS)
     ended = (
-        f"ts + CAST(duration * 1e9 AS INTEGER) - (ts + CAST(duration * 1e9 AS INTEGER)) % {HOUR_NS}"  # noqa: E501
+        f"ts + CAST(duration * 1e9 AS INTEGER) - (ts + CAST(duration * 1e9 AS INTEGER)) % {HOUR_NS}"
     )
     db.execute(
         f"INSERT OR REPLACE INTO totals (hour, device, verdict, connections, {', '.join(AMOUNTS)}) "

@@ -6,10 +6,10 @@ has the tables and who may do what.
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,13 @@ from guardian.retention import Retention, make_room, prune
 from guardian.said import Said
 from guardian.schema import DamagedError, StoreError, check_place, open_writer
 from guardian.scrub import scrub
-from guardian.storerows import write_conns, write_devices, write_incidents
+from guardian.storerows import (
+    read_devices,
+    write_conns,
+    write_devices,
+    write_incidents,
+    write_kin,
+)
 from guardian.tables import Conns
 from guardian.told import Told, incident_of
 from guardian.totals import Totals
@@ -153,7 +159,9 @@ class Store(Said, Told):
 
     def _begin(self) -> None:
         self.outbox = Outbox(self._db)
-        self._known = {key for (key,) in self._db.execute("SELECT key FROM devices")}
+        self._known = {key: key for (key,) in self._db.execute("SELECT key FROM devices")}
+        """Whose a MAC or address is; a linked one is the earlier device's."""
+        self._known |= {k: old for k, (old, state, _) in self.kin().items() if state == "linked"}
         self.ended = self._meta("ended") or "new"
         """How the last run ended: `new`, `clean`, `unclean` (killed, power cut) or `damaged`."""
         self.last_commit = int(self._meta("last_commit") or 0)
@@ -249,17 +257,17 @@ class Store(Said, Told):
         super().forget_device(key)
         for kept in (self._devices, self._written):
             kept.pop(key, None)
-        self._known.discard(key)
+        self._known.pop(key, None)
 
     def _device(self, device: Device) -> None:
         old = self._devices.get(device.key) or self._written.get(device.key)
         self._newcomers |= device.key not in self._known
-        self._known.add(device.key)
+        self._known[device.key] = device.key
         if (
             old is None
             or device.last_seen // SEEN_NS != old.last_seen // SEEN_NS
-            or (device.name, device.addresses, device.gateway)
-            != (old.name, old.addresses, old.gateway)
+            or replace(device, index=0, first_seen=0, last_seen=0)
+            != replace(old, index=0, first_seen=0, last_seen=0)
         ):
             self._devices[device.key] = device
 
@@ -290,7 +298,7 @@ class Store(Said, Told):
         self._totals.committed()
         self._written.update(self._devices)
         while len(self._written) > MAX_DEVICES:
-            self._known.discard(oldest := next(iter(self._written)))
+            self._known.pop(oldest := next(iter(self._written)), None)
             del self._written[oldest]
         self._devices, self._incidents, self._events, self._messages = {}, {}, [], []
 
@@ -301,6 +309,7 @@ class Store(Said, Told):
         durable = bool(self._events or self._messages)
         with on_disk(self._db, durable), self._transaction():
             write_devices(self._db, self._devices.values())
+            write_kin(self._db, self._devices.values(), names=self._privacy.names)
             write_conns(self._db, self._conns, now)
             self._totals.write(self._db)
             write_incidents(self._db, self._incidents.values(), self._events, self.bundle)
@@ -342,14 +351,12 @@ class Store(Said, Told):
     def devices(self) -> list[Device]:
         """Return the devices that are known, the one seen last at the end."""
         with self._errors():
-            rows = self._db.execute(
-                "SELECT key, mac, addresses, learned, gateway, first_seen, last_seen "
-                "FROM devices ORDER BY last_seen, key"
-            ).fetchall()
-        return [
-            Device(i, key, mac, tuple(json.loads(addresses)), name, bool(gateway), first, last)
-            for i, (key, mac, addresses, name, gateway, first, last) in enumerate(rows)
-        ]
+            return read_devices(self._db)
+
+    def set_kin(self, new: str, old: str, state: str, now: int) -> None:
+        """Note whether a device is an earlier one; what nobody judged counts for it, too."""
+        super().set_kin(new, old, state, now)
+        self._known[new] = old if state == "linked" else new
 
     # --- upkeep --------------------------------------------------------------
 
@@ -365,7 +372,7 @@ class Store(Said, Told):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close(self._now)
+        self.close(self._now or self.last_commit)
 
     def close(self, now: int) -> None:
         """Write what waits and close the database; the drop-box stays."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable
 from typing import Any
@@ -34,6 +35,38 @@ def write_devices(db: sqlite3.Connection, devices: Iterable[Device]) -> None:
             for d in devices
         ),
     )  # fmt: skip
+
+
+def write_kin(db: sqlite3.Connection, devices: Iterable[Device], *, names: bool) -> None:
+    """Write how devices show themselves; with `names`, also what they call themselves."""
+    db.executemany(
+        "INSERT INTO kin (key, fingerprint, names, state, reason, at) VALUES (?, ?, ?, '', '', 0) "
+        "ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, names = excluded.names"
+        " WHERE fingerprint <> excluded.fingerprint OR names <> excluded.names",
+        (
+            (d.key, d.fingerprint, encode(d.heard if names else ()))
+            for d in devices
+            if d.fingerprint or d.heard
+        ),
+    )
+
+
+def read_devices(db: sqlite3.Connection) -> list[Device]:
+    """Return the devices that are known, the one seen last at the end; those that are linked to an
+    earlier one are part of it."""
+    rows = db.execute(
+        "SELECT d.key, mac, addresses, learned, gateway, first_seen, last_seen, "
+        "coalesce(fingerprint, ''), coalesce(names, '[]') FROM devices d LEFT JOIN kin k "
+        "ON k.key = d.key WHERE coalesce(state, '') <> 'linked' ORDER BY last_seen, d.key"
+    ).fetchall()
+    return [
+        Device(
+            i, key, mac, tuple(json.loads(addresses)), name, bool(gateway), first, last,
+            fingerprint, tuple(json.loads(names)),
+        )
+        for i, (key, mac, addresses, name, gateway, first, last, fingerprint, names)
+        in enumerate(rows)
+    ]  # fmt: skip
 
 
 def write_conns(db: sqlite3.Connection, conns: ConnRows, now: int) -> None:

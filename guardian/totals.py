@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Mapping
 
 from guardian.connrows import Scored, home_of
 from guardian.const import NS
@@ -24,8 +24,8 @@ class Totals:
     def __init__(self) -> None:
         self._sums: dict[tuple[int, str, str], list[int]] = {}
 
-    def add(self, records: Conns, scored: Scored, known: Collection[str]) -> None:
-        """Count the records of a step; `known` are keys of home devices."""
+    def add(self, records: Conns, scored: Scored, known: Mapping[str, str]) -> None:
+        """Count the records of a step; `known` says which device a key is."""
         if not len(records):
             return
         judged = {

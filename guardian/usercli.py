@@ -14,6 +14,7 @@ import click
 from guardian import commands, reading
 from guardian.const import NS
 from guardian.drillcli import DRILL_COMMANDS
+from guardian.kincli import link_devices, questions, unlink_device
 from guardian.saycli import allow, feedback, snooze, till, what
 from guardian.shell import common, database, find, leave, print_json
 from guardian.tell import amount, cut, harmless, pad, paragraph, table, when
@@ -29,27 +30,43 @@ COLOURS = {"high": "red", "medium": "yellow", "low": "cyan"}
 
 @click.command()
 @click.option("--name", nargs=2, metavar="DEVICE NAME", help="Give a device a name ('': none).")
-@click.option("--forget", "gone", metavar="DEVICE", help="Forget a device that is gone.")
+@click.option(
+    "--link", nargs=2, metavar="NEW OLD", help="NEW is OLD under another MAC: one device from now."
+)
+@click.option("--unlink", metavar="MAC", help="It is no other device: part them, or say no.")
+@click.option("--forget", metavar="DEVICE", help="Remove a device that is no longer there.")
 @common
-def devices(name: tuple[str, str] | None, gone: str | None, db: Path | None, as_json: bool) -> None:
-    """List the devices at home, name one, or forget one.
+def devices(
+    name: tuple[str, str] | None,
+    link: tuple[str, str] | None,
+    unlink: str | None,
+    forget: str | None,
+    db: Path | None,
+    as_json: bool,
+) -> None:
+    """List the devices at home, or say something of one.
 
-    DEVICE is a MAC, an address or the name so far. What was forgotten leaves the hub, too; its
-    incidents stay, and if it is still there it comes back as a new device.
+    DEVICE is a MAC, an address or the name so far.
     """
     path, now = database(db), time.time_ns()
-    if gone is not None:
-        if name is not None:
-            raise click.UsageError("--name and --forget stand alone")
-        key, called = find(path, gone)
-        leave(path, "forget", {"device": key}, f"{called} ({key}) is forgotten", as_json)
-        return
+    if sum(given is not None for given in (name, link, unlink, forget)) > 1:
+        raise click.UsageError("give one of --name, --link, --unlink and --forget")
     if name is not None:
-        with reading.reading(path) as tables:
-            key = reading.find_device(tables, name[0])["key"]
+        key, _ = find(path, name[0])
         new = commands.clean_name(name[1])
         said = f"{key} is called {new!r} from now on" if new else f"{key} loses its name"
         leave(path, "name", {"device": key, "name": new}, said, as_json)
+        return
+    if link is not None:
+        link_devices(path, *link, as_json)
+        return
+    if unlink is not None:
+        unlink_device(path, unlink, as_json)
+        return
+    if forget is not None:
+        key, called = find(path, forget)
+        said = f"{called} is forgotten; it comes back as a new device if it speaks"
+        leave(path, "forget", {"device": key}, said, as_json)
         return
     with reading.reading(path) as tables:
         found = reading.devices(tables, now)
@@ -65,6 +82,8 @@ def devices(name: tuple[str, str] | None, gone: str | None, db: Path | None, as_
     ]
     head = ("NAME", "ADDRESS", "MAC", "LAST SEEN", "STATE")
     click.echo(table(head, rows, (24, 17, 17, 17, 17)))
+    for question in questions(found):
+        click.echo("\n" + question)
     lines = [f"{what(r)}{till(r, now / NS)}" for d in found for r in d["said"]]
     if lines:
         click.echo("\nWhat you said (guardian allow --list has all, and how to undo it)")

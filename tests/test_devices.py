@@ -15,7 +15,7 @@ from guardian import capture, decode
 from guardian.addresses import Lan, mac_text, pack
 from guardian.const import MAX_ADDRESSES_PER_DEVICE, NS, ROUTER_GRACE_S, SETTLED_S
 from guardian.devices import Device, DeviceTable
-from guardian.names import DHCP_MAGIC
+from guardian.dhcp import DHCP_MAGIC
 from guardian.tables import Arps, Conns, Decoded, Packets
 
 CAM, HUB, GW, NEW = 0x020000000001, 0x020000000002, 0x0200000000FE, 0x020000000009

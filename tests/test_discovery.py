@@ -150,7 +150,7 @@ def test_states_have_what_the_templates_ask_for() -> None:
     assert state == {
         "threat": "ON", "state": "quiet", "score": 1.23, "anomaly": 0.0, "connections": 0,
         "bytes": 0, "snooze": "OFF", "snoozed_until": None, "name": "Hall camera",
-        "user_name": "", "ip": "192.168.1.20", "mac": MAC,
+        "user_name": "", "ip": "192.168.1.20", "mac": MAC, "macs": [], "maybe": "", "maybe_why": "",
     }  # fmt: skip
     parts = entities.device(TOPICS, DEVICE)[1]["cmps"]
     for key in ("threat", "score", "anomaly", "state", "connections", "bytes", "snooze", "name"):

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardian.const import MAX_NAME
-from guardian.names import DHCP_MAGIC, dhcp_name, printable, safe_name
+from guardian.dhcp import DHCP_MAGIC, dhcp_name
+from guardian.names import printable, safe_name
 
 SAFE = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ._()+'-")
 

@@ -77,7 +77,7 @@ MAX_DHCP_PER_STEP = 1_024
 MAX_MDNS_PER_STEP = 256
 MAX_MDNS_PER_DEVICE = 16
 """mDNS messages of a batch that are read, in all and of one device; a home sends some a minute,
-30 us each. One that floods is not heard out."""
+tens of microseconds each. One that floods is not heard out."""
 
 MAX_HEARD = 8
 """Names kept of what a device calls itself by DHCP and mDNS; the one unheard longest goes."""

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from guardian import interfaces, logs
 from guardian.bundle import Bundle
@@ -43,6 +44,10 @@ TICK_S = 1.0
 """Seconds the ring may stay silent before an empty batch moves the clock."""
 STATUS_S = 5.0
 """Seconds between status lines, and between looks at what the user wants."""
+REPEAT_S = 600.0
+"""Seconds until the same refusal of the disk's is told again."""
+_refused: list[Any] = ["", 0.0]
+"""What was told last, and when."""
 PRUNE_S = 600.0
 """Seconds between looks for outdated rows."""
 
@@ -282,11 +287,18 @@ def once(settings: CaptureSettings) -> CaptureSettings:
 
 @contextmanager
 def kept_going() -> Iterator[None]:
-    """Tell what the disk refuses and go on watching: the store keeps its rows and tries again."""
+    """Tell what the disk refuses and go on watching: the store keeps its rows and tries again.
+
+    The same is told once in REPEAT_S: a full disk refuses each second.
+    """
     try:
         yield
     except StoreError as error:
-        log.warning("%s", error)
+        said, at = _refused
+        moment = time.monotonic()
+        if str(error) != said or moment - at >= REPEAT_S:
+            _refused[:] = [str(error), moment]
+            log.warning("%s", error)
 
 
 def status_line(state: GatewayState) -> str:

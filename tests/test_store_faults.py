@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from guardian import commands, connrows, schema
+from guardian import commands, connrows, daemon, schema
 from guardian.const import NS
 from guardian.incidents import IncidentEvent
 from guardian.outbox import MAX_WAITING, Message
@@ -365,3 +365,16 @@ def test_another_programs_database_is_never_moved_aside(path: Path) -> None:
     with pytest.raises(StoreError, match="not a database of Guardian's"):
         Store(path, rescue=True)
     assert not list(path.parent.glob("*damaged*"))
+
+
+def test_what_the_disk_refuses_is_told_once_and_not_each_second(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for _ in range(5):
+        with daemon.kept_going():
+            raise StoreError("no room on the disk of this test")
+    with daemon.kept_going():
+        raise StoreError("and now it is locked")
+    assert [r.getMessage() for r in caplog.records] == [
+        "no room on the disk of this test", "and now it is locked",
+    ]  # fmt: skip

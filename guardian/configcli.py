@@ -18,7 +18,8 @@ def config() -> None:
     """Make, show and check the settings.
 
     Every key stands in the file that `guardian config init` writes, with a comment. It can also be
-    given by the environment (GUARDIAN_MQTT_HOST=hub) and by --set mqtt.host=hub.
+    given by the environment (GUARDIAN_MQTT_HOST=hub) and by --set mqtt.host=hub. GUARDIAN_CONFIG
+    names another file than /etc/guardian/guardian.toml.
     """
 
 

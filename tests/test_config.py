@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import re
+import subprocess
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -339,6 +340,17 @@ def test_a_shell_can_be_taught_the_words(shell: str) -> None:
     assert done.exit_code == 0
     assert "_GUARDIAN_COMPLETE" in done.output
     assert f"{shell}_complete" in done.output
+
+
+def test_bash_takes_what_is_printed_for_it(tmp_path: Path) -> None:
+    script = tmp_path / "guardian"
+    script.write_text(run("completion", "bash").output, encoding="utf-8")
+    done = subprocess.run(
+        ["bash", "-c", f"source {script} && complete -p guardian"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "_guardian_completion" in done.stdout
 
 
 def test_the_shell_completes_keys_and_commands() -> None:

@@ -134,6 +134,29 @@ def test_a_daemon_that_hangs_is_told(parts: Parts, tmp_path: Path) -> None:
     assert "IT ENDED WITHOUT A WORD" in done.output
 
 
+def test_watching_shows_it_anew_until_it_is_ended(
+    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "guardian.db"
+    file = StatusFile(path)
+    file.write(status(parts, path, []), time.monotonic())
+    pauses = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            file.close()
+        if len(pauses) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("guardian.statuscli.time.sleep", sleep)
+    done = CliRunner().invoke(cli, ["status", "--watch", "--db", str(path)])
+    assert done.exit_code == 0
+    assert done.output.count("running for") == 2
+    assert done.output.count("no daemon runs for") == 1  # it goes on looking
+    assert pauses == [statuscli.WATCH_S] * 3
+
+
 def test_memory_is_used_for_it_where_the_unit_gives_some(
     parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

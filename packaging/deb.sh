@@ -32,7 +32,7 @@ EOF
 )
 for python in $PYTHONS; do
     echo "fetching wheels of Python $python for $machine"
-    echo "$requires" | "$PYTHON" -m pip --disable-pip-version-check download --quiet \
+    echo "$requires" | "$PYTHON" -m pip --disable-pip-version-check download -qq \
         --only-binary=:all: --implementation cp --python-version "$python" \
         --platform "manylinux_2_17_$machine" --platform "manylinux2014_$machine" \
         --platform "manylinux_2_27_$machine" --platform "manylinux_2_28_$machine" \

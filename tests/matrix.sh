@@ -39,7 +39,7 @@ a_python() { # VERSION: the quick tests on this machine's Python of that version
         rm -rf "$work/py$1"
         "$python" -m venv "$work/py$1"
         # shellcheck disable=SC2086
-        "$work/py$1/bin/python" -m pip --disable-pip-version-check -q install $needs tomli
+        "$work/py$1/bin/python" -m pip --disable-pip-version-check -qq install $needs tomli
         touch "$work/py$1/.done"
     }
     judge "$1" "quick tests on Python $("$work/py$1/bin/python" -V | cut -d' ' -f2)" \
@@ -160,7 +160,7 @@ evening() { # docs/first-evening.md, to the letter: its blocks of sh, in order
 by_wheel() {
     cp "$wheel" "$1/root/"
     online "$1"
-    chroot "$1" sh -c "python3 -m venv /root/g && /root/g/bin/pip -q install /root/$(basename "$wheel")"
+    chroot "$1" sh -c "python3 -m venv /root/g && /root/g/bin/pip -qq install /root/$(basename "$wheel")"
     boot "$1"
     within /root/g/bin/guardian install --dry-run
     within /root/g/bin/guardian install
@@ -179,7 +179,7 @@ tests_in() { # ROOT: the quick tests on its Python, as an ordinary user
     tar -C "$here" --exclude=./build --exclude=./dist --exclude=./runs --exclude='./.venv*' \
         --exclude=./.git -cf - . | tar -C "$1/srv/main" -xf -
     online "$1"
-    chroot "$1" sh -c "python3 -m venv /srv/t && /srv/t/bin/pip -q install $needs"
+    chroot "$1" sh -c "python3 -m venv /srv/t && /srv/t/bin/pip -qq install $needs"
     mount --bind /proc "$1/proc"
     chroot "$1" sh -c "cd /srv/main && /srv/t/bin/python -m pytest $quick" || status=$?
     umount "$1/proc"

@@ -8,9 +8,10 @@ BASE := .venv
 DEV := .venv-dev
 TFLITE := .venv-tflite
 PEER := .venv-peer
+LOCK := .venv-lock
 PIP := -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-hub quick lint bundle evaluate bench bench-engine bench-live bench-train torture soak table peer wheel deb matrix clean base dev tflite tools
+.PHONY: help demo test test-hub quick lint bundle evaluate bench bench-engine bench-live bench-train torture soak table peer wheel deb matrix lock audit sbom fuzz-bundles clean base dev tflite tools
 
 help:
 	@echo "make demo      simulate a home with one infected device and watch it being found"
@@ -28,6 +29,10 @@ help:
 	@echo "make test-hub  a real Home Assistant beside a running daemon (root; Debian packages, PyPI)"
 	@echo "make wheel     build the wheel"
 	@echo "make deb       build a package for Debian bookworm and trixie (ARCH=arm64: for a Pi)"
+	@echo "make lock      choose dependencies anew and write their hashes to requirements/"
+	@echo "make audit     ask whether what is locked has known holes (skipped where nobody answers)"
+	@echo "make sbom      install what is locked, by its hashes, and list it: dist/sbom.cdx.json"
+	@echo "make fuzz-bundles  300 broken models, each met by a child process"
 	@echo "make matrix    try wheel and package in fresh Debian roots (root; ten minutes)"
 
 # The base install is what a gateway gets: no tensorflow, no pandas.
@@ -128,6 +133,36 @@ test-hub: dev tools
 	@sh tests/hub/install.sh
 	$(DEV)/bin/python -m tests.hub.real --write docs/hub.md
 
+# What is installed is chosen here and nowhere else: versions with the hash of every file.
+lock: $(LOCK)/.done
+	@for part in gateway workstation; do \
+		$(LOCK)/bin/uv pip compile pyproject.toml --universal --python-version 3.10 --upgrade \
+			--generate-hashes --no-header --quiet --constraint requirements/constraints.in \
+			$$(test $$part = gateway || echo --extra train) -o requirements/$$part.txt || exit 1; \
+	done
+
+audit: $(LOCK)/.done
+	@$(LOCK)/bin/python -m tests.audit $(LOCK)/bin/pip-audit requirements/gateway.txt \
+		requirements/workstation.txt
+
+sbom: $(LOCK)/.done
+	@mkdir -p dist
+	@$(PYTHON) -m venv --clear $(LOCK)/gateway
+	@$(LOCK)/gateway/bin/python $(PIP) install --require-hashes -r requirements/gateway.txt
+	@$(LOCK)/gateway/bin/python $(PIP) uninstall --yes setuptools
+	@$(LOCK)/bin/cyclonedx-py environment --pyproject pyproject.toml --spec-version 1.6 \
+		--output-reproducible -o dist/sbom.cdx.json $(LOCK)/gateway/bin/python
+	@echo "dist/sbom.cdx.json"
+
+$(LOCK)/.done:
+	@$(PYTHON) -m venv $(LOCK)
+	@$(LOCK)/bin/python $(PIP) install uv pip-audit cyclonedx-bom
+	@touch $@
+
+fuzz-bundles: dev
+	GUARDIAN_FUZZ_BUNDLES=300 $(DEV)/bin/python -m pytest -s --timeout 1200 \
+		tests/test_hostile_bundles.py -k crash
+
 # build/ keeps what an earlier tree held, which must not travel.
 wheel: base
 	@rm -rf build dist/guardian_home-*.whl
@@ -141,4 +176,4 @@ matrix: deb
 	@sh tests/matrix.sh
 
 clean:
-	rm -rf $(BASE) $(DEV) $(TFLITE) $(PEER) build dist demo-out *.egg-info
+	rm -rf $(BASE) $(DEV) $(TFLITE) $(PEER) $(LOCK) build dist demo-out *.egg-info

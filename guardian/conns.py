@@ -10,7 +10,7 @@ after every EVICT_EVERY-th packet since the start.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise, repeat
+from itertools import pairwise
 
 import numpy as np
 
@@ -38,7 +38,8 @@ from guardian.connstate import (
 from guardian.connstore import Store
 from guardian.const import MAX_CONNS
 from guardian.keys import Groups, Keys
-from guardian.tables import I64, U8, U64, Conns, Decoded, Packets
+from guardian.slotindex import SlotIndex
+from guardian.tables import I64, U8, U64, Bool, Conns, Decoded, Packets
 
 EVICT_EVERY = 4_096
 """Packets between two looks at a full table: it overshoots its capacity by this at most."""
@@ -79,7 +80,7 @@ class ConnTable:
         self._salt = 0
         self._words = keys.seeds(seed)
         self._store = Store(capacity, seed)
-        self._slot_of: dict[int, int] = {}
+        self._index = SlotIndex()
         self._now = self._latest = -(1 << 62)
         self._count = 0
         self._highest: I64 = np.zeros(0, dtype=np.int64)
@@ -91,7 +92,7 @@ class ConnTable:
     @property
     def live(self) -> int:
         """Connections that are not over."""
-        return len(self._slot_of)
+        return len(self._index)
 
     def step(self, decoded: Decoded) -> Told:
         """Take a batch of packets (or none: a tick) and the clock; return what is due by then.
@@ -116,7 +117,7 @@ class ConnTable:
 
     def finish(self) -> Told:
         """End all connections at the end of the input."""
-        slots = np.array(sorted(self._slot_of.values()), dtype=np.int64)
+        slots = self._index.slots()
         self._end(slots, np.full(len(slots), self._now, dtype=np.int64))
         return self._tell(NEVER)
 
@@ -124,7 +125,7 @@ class ConnTable:
         """Cut a batch at every EVICT_EVERY-th packet, if the table could become full, and at
         cuts."""
         bounds = {0, *cuts, n}
-        if len(self._slot_of) + n > self.capacity:
+        if len(self._index) + n > self.capacity:
             bounds.update(range(EVICT_EVERY - self._count % EVICT_EVERY, n, EVICT_EVERY))
         return list(pairwise(sorted(bounds)))
 
@@ -156,9 +157,7 @@ class ConnTable:
         self._note_tunnels(packets, all_packets, keyed, order, groups)
         leaders = groups.leaders
         proto = packets.proto[leaders]
-        syn = new & (proto == _TCP) & (groups.count == 1) & ~packets.bad_csum[leaders]
-        syn &= (packets.flags[leaders] & 0x17) == tcp.F_SYN
-        syn &= (packets.window[leaders] > 0) & (packets.payload_len[leaders] == 0)
+        syn = new & (groups.count == 1) & _lone_syn(packets, leaders)
         if syn.any():
             low = keyed.low_sends[leaders[syn]]
             rounds.open_all(store, slots[syn], events.of_packets(leaders[syn], low, packets, clock))
@@ -199,7 +198,7 @@ class ConnTable:
             return
 
         def uid_of(hashes: U64) -> list[bytes]:
-            slots = self._slots(hashes.tolist())
+            slots = self._slots(hashes)
             uids = self._store.uid[slots].tolist()
             return [uid if slot >= 0 else b"" for uid, slot in zip(uids, slots, strict=True)]
 
@@ -208,10 +207,9 @@ class ConnTable:
             slots=self._slots(groups.hashes), uid_of=uid_of, words=self._words, seed=self._seed,
         )  # fmt: skip
 
-    def _slots(self, hashes: list[int]) -> I64:
+    def _slots(self, hashes: U64) -> I64:
         """Return the slot of each key, -1 for none."""
-        found = map(self._slot_of.get, hashes, repeat(-1))
-        return np.fromiter(found, dtype=np.int64, count=len(hashes))
+        return self._index.find(hashes, self._store.hash)
 
     def _group(self, packets: Packets) -> tuple[Keys, I64, Groups, I64]:
         """Return the packets' keys, their order by key, the groups, and each group's slot or -1."""
@@ -231,13 +229,14 @@ class ConnTable:
         self._salt += 1
         self._words = keys.seeds(self._seed + (self._salt << 128))
         store = self._store
-        slots = np.array(list(self._slot_of.values()), dtype=np.int64)
+        slots = self._index.slots()
         hashes, turn = keys.again(
             store.low[slots], store.high[slots], store.rest[slots], self._words
         )
         store.hash[slots] = hashes
         store.turn(slots[turn])
-        self._slot_of = dict(zip(hashes.tolist(), slots.tolist(), strict=True))
+        self._index.clear()
+        self._index.add(hashes, slots, store.hash)
 
     def _begin(self, packets: Packets, keyed: Keys, clock: I64, index: I64, serial: int) -> I64:
         """Make rows for connections whose first packets are at index; return their slots."""
@@ -272,11 +271,12 @@ class ConnTable:
         store.low[slots], store.high[slots] = keyed.low[index], keyed.high[index]
         store.rest[slots] = keyed.rest[index]
         store.name(slots)
-        self._slot_of.update(zip(keyed.hash[index].tolist(), slots.tolist(), strict=True))
+        self._index.add(keyed.hash[index], slots, store.hash)
         return slots
 
     def _begin_one(self, packets: Packets, keyed: Keys, clock: I64, index: int, serial: int) -> int:
         one = np.array([index], dtype=np.int64)
+        self._index.remove(keyed.hash[one], self._store.hash)
         return int(self._begin(packets, keyed, clock, one, serial)[0])
 
     # --- telling ---------------------------------------------------------------------------
@@ -313,8 +313,7 @@ class ConnTable:
         """End connections: their last slices, their records, their rows."""
         for at in range(0, len(slots), _AT_ONCE):
             self._record(slots[at : at + _AT_ONCE], told[at : at + _AT_ONCE])
-        for key in self._store.hash[slots].tolist():
-            del self._slot_of[key]
+        self._index.remove(self._store.hash[slots], self._store.hash)
         self._store.release(slots)
 
     def _record(self, slots: I64, told: I64) -> None:
@@ -349,7 +348,7 @@ class ConnTable:
         """Trim the table: of unanswered ones, single exchanges and sessions the most numerous kind
         gives first, of it the longest silent. A flood is most of its kind, whichever that is."""
         self._sweep(now)
-        excess = len(self._slot_of) - self.capacity
+        excess = len(self._index) - self.capacity
         if excess <= 0:
             return
         slots = np.flatnonzero(self._store.deadline != NEVER)
@@ -371,6 +370,14 @@ class ConnTable:
         records, self._records = _due(self._records, now)
         slices, self._slices = _due(self._slices, now)
         return Told(records, slices)
+
+
+def _lone_syn(packets: Packets, index: I64) -> Bool:
+    """Return bool[index]: a SYN as it should be."""
+    syn: Bool = (packets.proto[index] == _TCP) & ~packets.bad_csum[index]
+    syn &= (packets.flags[index] & 0x17) == tcp.F_SYN
+    syn &= (packets.window[index] > 0) & (packets.payload_len[index] == 0)
+    return syn
 
 
 def _highest(ts: I64, before: int) -> I64:

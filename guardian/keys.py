@@ -164,7 +164,7 @@ class Groups:
     """int64[g]: the first packet of each group."""
     number: I64
     """int64[n]: the group of each packet of order."""
-    hashes: list[int]
+    hashes: U64
 
     @classmethod
     def of(cls, keyed: Keys, order: I64) -> Groups | None:
@@ -181,7 +181,7 @@ class Groups:
             if keyed.differ(order[follows], keyed, leaders[number[follows]]):
                 return None
         count = np.diff(first, append=len(order))
-        return cls(first, count, leaders, number, hashes[first].tolist())
+        return cls(first, count, leaders, number, hashes[first])
 
     def members(self, order: I64, picked: Bool) -> tuple[I64, I64, I64]:
         """Return of the packets of picked groups: where they are in order, which packets they are,

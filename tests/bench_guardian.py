@@ -42,7 +42,8 @@ STAGES = {
         "fates",
     ),
     "keys and groups": (
-        "keys", "parents", "conns._group", "conns._slots", "conns._rehash", "connstore.same_keys",
+        "keys", "slotindex", "parents", "conns._group", "conns._slots", "conns._rehash",
+        "connstore.same_keys",
     ),
     "begin a connection": (
         "conns._begin", "conns._begin_one", "conns._open", "ports", "connstore.allocate",

@@ -37,6 +37,8 @@ COMMIT_S = 60.0
 """Of packet time, which runs some hundred times as fast as the clock on the wall."""
 TOPIC = "guardian/device/+/incident"
 MARKS = ("late", "repeat")
+LONGEST_S = 10.0
+"""Seconds that a victim lives at most, however slow the machine is."""
 
 
 @dataclass
@@ -67,7 +69,7 @@ class Seen:
 
 
 def kill_again_and_again(
-    folder: Path, kills: int, seed: int, cuts: int = 0, longest_s: float = 1.0
+    folder: Path, kills: int, seed: int, cuts: int = 0, steps: int = 120
 ) -> Seen:
     """Kill a victim under load so often; assert what must hold after each; return figures."""
     chance = random.Random(seed)
@@ -80,9 +82,11 @@ def kill_again_and_again(
     with broker_in(folder) as broker, listening(broker, TOPIC) as hub:
         for number in range(kills):
             progress.unlink(missing_ok=True)
-            child = _start(db, broker, captures, progress, begin)
+            # A whole daemon every other time: it does more, and so has more places to die in.
+            whole = ("--daemon",) if number % 2 else ()
+            child = _start(db, broker, captures, progress, begin, *whole)
             try:
-                _wait_and_kill(child, progress, hub, chance, longest_s)
+                _wait_and_kill(child, progress, hub, chance, steps)
             finally:
                 child.kill()
                 child.wait()
@@ -120,7 +124,7 @@ def _wait_and_kill(
     progress: Path,
     hub: Listener,
     chance: random.Random,
-    longest_s: float,
+    steps: int,
 ) -> None:
     """Wait for a random moment: of the start, of the work, or just after something was told."""
     kind = chance.random()
@@ -129,13 +133,13 @@ def _wait_and_kill(
         return
     until(lambda: _size(progress) > PROGRESS.size or child.poll() is not None, "the victim works")
     assert child.poll() is None, "the victim ended by itself"
-    if kind < 0.5:
-        time.sleep(chance.uniform(0, longest_s))
-        return
-    heard, deadline = len(hub.heard), time.monotonic() + longest_s
-    while len(hub.heard) == heard and time.monotonic() < deadline:
+    goal = _size(progress) + chance.randint(0, steps) * PROGRESS.size
+    heard, deadline = len(hub.heard), time.monotonic() + LONGEST_S
+    while _size(progress) < goal and time.monotonic() < deadline:
+        if kind > 0.6 and len(hub.heard) > heard:
+            time.sleep(chance.uniform(0, 0.01))
+            return
         time.sleep(0.001)
-    time.sleep(chance.uniform(0, 0.01))
 
 
 def _size(path: Path) -> int:

@@ -18,9 +18,17 @@ from guardian import addresses
 from guardian.addresses import Lan
 from guardian.arpwatch import Finding, arp_rows
 from guardian.const import MAX_OPEN_INCIDENTS, NS
-from guardian.counters import PINGS, TCP, Counters, silent
+from guardian.counters import PINGS, TCP, UDP, Counters, silent
 from guardian.devices import DeviceTable
-from guardian.evidence import Contrast, EvidenceSettings, Ruler, doublings, log_odds, own_line
+from guardian.evidence import (
+    Asked,
+    Contrast,
+    EvidenceSettings,
+    Ruler,
+    doublings,
+    log_odds,
+    own_line,
+)
 from guardian.facts import Row
 from guardian.homes import Home, Homes
 from guardian.incidents import Change, Incident, IncidentEvent
@@ -41,6 +49,10 @@ __all__ = [
 ]
 
 _WEEK_NS = 7 * 86_400 * NS
+
+DHCP = 67
+JOINS_NS = 120 * NS
+"""A device that asks for an address so soon after it was first seen is a new one."""
 
 _ANSWERING = (TCP, *PINGS)
 """Protocols in which an answer is to be expected."""
@@ -225,7 +237,11 @@ class IncidentTable:
         if bad:
             line = self._line - evidence.bad_lower
         over = level >= line and self._threats.stands_out(level)
-        young = one.told - self._devices.first_seen(one.device) < evidence.learning_s * NS
+        age = one.told - self._devices.first_seen(one.device)
+        young = age < evidence.learning_s * NS
+        if age < JOINS_NS and one.port == DHCP and one.proto == UDP:
+            home.joined = one.told
+        joining = home.joined > 0 and one.told - home.joined < evidence.joining_s * NS
         new_peer = not home.habits.knows(one.peer)
         counted = one.unicast and one.outbound and self.settings.counters
         row = one.row(cause, level, new_peer) if over or (counted and _notable(one)) else None
@@ -234,8 +250,9 @@ class IncidentTable:
             return
         if over and row is not None:
             # What joined an incident is counted there; the plain counters are not asked.
-            share = evidence.bad_share if bad else 1.0
-            counted &= not self._evidence(device, home, row, line, young, share)
+            asked = evidence.asked(young=young, joining=joining)
+            asked = asked.part(evidence.bad_share if bad else 1.0)
+            counted &= not self._evidence(device, home, row, line, asked)
         else:
             suspicion.under(one.key, level, self._line, one.told)
             if level < self._line:
@@ -249,9 +266,7 @@ class IncidentTable:
         suspicion.threat_past.add(level, one.told, trouble)
         suspicion.anomaly_past.add(odd, one.told, trouble)
 
-    def _evidence(
-        self, device: str, home: Home, row: Row, line: float, young: bool, share: float
-    ) -> bool:
+    def _evidence(self, device: str, home: Home, row: Row, line: float, asked: Asked) -> bool:
         """Take a row over the line: it joins an open incident (true) or adds to the suspicion."""
         known = self._running(device, row.label)
         if known is None:
@@ -265,7 +280,7 @@ class IncidentTable:
             home.suspicion.against_others(row)
             self._join(known, [row])
             return True
-        opening = home.suspicion.over(row, line, young, share)
+        opening = home.suspicion.over(row, line, asked)
         if opening is not None:
             self._open(device, home, opening, row.told)
         return opening is not None

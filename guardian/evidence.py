@@ -46,7 +46,12 @@ class EvidenceSettings:
     """Rows that it takes at least."""
     young_open_at: float = 8.0
     young_open_rows: int = 4
-    """The same for a device that is new here: its set-up looks unusual, so more is asked."""
+    """The same for a device that is new here."""
+    joining_open_at: float = 20.0
+    joining_open_rows: int = 12
+    joining_s: float = 1_800.0
+    """The same so long after a new device asked for its first address: it is being set up, looks
+    for its cloud and for others, loads firmware, and resembles an infected one for a while."""
     scan_targets: int = 8
     """Different (peer, port) that make a scan."""
     few_targets_factor: float = 3.0
@@ -76,6 +81,26 @@ class EvidenceSettings:
     bad_share: float = 0.5
     """A cause that the user found bad on a device: its line there is the bundle's less so many log
     odds, and this share of the sum (and of the rows, two at least) opens an incident."""
+
+    def asked(self, *, young: bool, joining: bool) -> Asked:
+        """Return what opens an incident of a device that is settled, young or just joining."""
+        if joining:
+            return Asked(self.joining_open_at, self.joining_open_rows)
+        if young:
+            return Asked(self.young_open_at, self.young_open_rows)
+        return Asked(self.open_at, self.open_rows)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How much evidence opens an incident."""
+
+    level: float
+    rows: int
+
+    def part(self, share: float) -> Asked:
+        """Return a share of it, two rows at least; all of it for a share of 1."""
+        return self if share >= 1.0 else Asked(share * self.level, max(2, round(share * self.rows)))
 
 
 def log_odds(threat: float) -> float:

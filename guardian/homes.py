@@ -25,6 +25,8 @@ class Home:
     suspicion: Suspicion
     first: int
     """When it was first judged, ns."""
+    joined: int = 0
+    """When it last asked for an address as a new device, ns; 0 where nobody saw that."""
     habits: Habits = field(default_factory=Habits)
     hour: int = -1
     highest: float = 0.0

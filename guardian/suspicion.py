@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 from guardian.const import MAX_KEYS_PER_DEVICE, MAX_PENDING, NS
-from guardian.evidence import EvidenceSettings, Past, Sum, step_down, step_up
+from guardian.evidence import Asked, EvidenceSettings, Past, Sum, step_down, step_up
 from guardian.facts import Key, Row
 
 UNUSUAL = "unusual"
@@ -55,10 +55,9 @@ class Suspicion:
         self.threat_past = Past()
         self.anomaly_past = Past()
 
-    def over(self, row: Row, line: float, young: bool, share: float = 1.0) -> Opening | None:
-        """Take a row at or over the line; return what it completes.
+    def over(self, row: Row, line: float, asked: Asked) -> Opening | None:
+        """Take a row at or over the line; return what it completes, given what is asked.
 
-        share is how much of the usual evidence suffices: less where the user found it bad before.
         It speaks a little against the other causes: what flickers between two labels is mostly
         one thing.
         """
@@ -73,7 +72,7 @@ class Suspicion:
             self._keys.popitem(last=False)
         one.rise(row, up, s.key_half_life_s)
         for case, cause in ((whole, row.label), (one, one.sum.cause())):
-            if self._enough(case, cause, young, share):
+            if self._enough(case, cause, asked):
                 rows = list(case.rows)
                 whole.reset()
                 self._keys.pop(row.key, None)
@@ -86,14 +85,11 @@ class Suspicion:
             if cause != row.label:
                 case.sum.fall(row.told, 0.5, self._settings.device_half_life_s)
 
-    def _enough(self, case: _Case, cause: str, young: bool, share: float) -> bool:
+    def _enough(self, case: _Case, cause: str, asked: Asked) -> bool:
         s = self._settings
-        level, rows = (s.young_open_at, s.young_open_rows) if young else (s.open_at, s.open_rows)
-        if share < 1.0:
-            level, rows = share * level, max(2, round(share * rows))
-        if case.sum.value < level or case.sum.rows < rows:
+        if case.sum.value < asked.level or case.sum.rows < asked.rows:
             return False
-        if cause != SCAN or case.sum.value >= s.few_targets_factor * level:
+        if cause != SCAN or case.sum.value >= s.few_targets_factor * asked.level:
             return True
         return len({row.key for row in case.rows}) >= s.scan_targets
 

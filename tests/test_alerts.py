@@ -129,6 +129,20 @@ def test_a_device_infected_from_its_first_minute_is_found() -> None:
     assert event.incident.opened <= (START + 10 * 30) * NS
 
 
+def test_a_device_that_is_being_set_up_must_insist() -> None:
+    """Its first address, then many calls to a cloud that is away; the same later is an alarm."""
+    lease = S(1.0, peer="192.168.1.1", port=67, proto=17)
+    rows = [S(20.0 + 4 * k, 0.93, "c2", peer=f"52.0.0.{k % 3}", state="S0") for k in range(9)]
+    assert run(incident_table(age_s=0.0), [lease, *rows]) == []
+    assert len(opened(run(incident_table(age_s=0.0), rows))) == 1
+    # A lease that is renewed is no set-up, whoever asks for it.
+    assert len(opened(run(incident_table(age_s=DAY), [lease, *rows]))) == 1
+    later = [replace(s, at=s.at + 1_900.0) for s in rows]
+    assert len(opened(run(incident_table(age_s=0.0), [lease, *later]))) == 1
+    # What goes on is told all the same.
+    assert len(opened(run(incident_table(age_s=0.0), [lease, *scan(30.0, 60)]))) == 1
+
+
 def test_without_a_reference_the_home_shows_what_is_ordinary() -> None:
     rows = mixed(calm(number=60), scan(310.0))
     assert len(opened(run(incident_table(ordinary=None), rows))) == 1

@@ -35,10 +35,10 @@ HELD_OUT_SEED = 1_000_003
 class Recipe:
     """How much of what."""
 
-    homes: int = 48
-    held_out_homes: int = 12
-    grafts: int = 120
-    placebos: int = 90
+    homes: int = 64
+    held_out_homes: int = 14
+    grafts: int = 170
+    placebos: int = 120
     limit: int = 160
     """Sequences of an instance at most."""
     real_limit: int = 1_200

@@ -15,6 +15,7 @@ from guardian.simulate.floods import syn_flood, udp_flood
 from guardian.simulate.home import Habit, Host, World
 from guardian.simulate.knobs import Knobs, Profile
 from guardian.simulate.leaks import dns_exfiltration, dns_flood, exfiltration
+from guardian.simulate.nearby import local_polls, public_resolver
 from guardian.simulate.outage import outage
 from guardian.simulate.outside import internet_scan, login_guess, remote_view
 from guardian.simulate.scans import local_scan, ssh_guess, telnet_scan
@@ -51,6 +52,8 @@ KINDS: dict[str, Callable[[World, Host, Random, Dial], Habit]] = {
     "backup": backup,
     "remote-view": remote_view,
     "outage": outage,
+    "local-polls": local_polls,
+    "public-resolver": public_resolver,
 }
 
 

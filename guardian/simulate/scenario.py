@@ -26,6 +26,7 @@ MORE_INFECTIONS = (
 
 LOOKALIKES = (
     "firmware-update", "new-app", "guest-phone", "device-setup", "backup", "remote-view", "outage",
+    "local-polls", "public-resolver",
 )  # fmt: skip
 """Benign events that look like attacks; they stand among a scenario's infections. Training homes
 draw those that training.DRAWN names."""
@@ -175,6 +176,8 @@ SCENARIOS: dict[str, Callable[..., Scenario]] = {
     "backup": partial(home, "backup", device="phone", hours=20.0, at_share=17 / 20),
     "remote-view": partial(home, "remote-view", at_share=1 / 7),
     "outage": partial(home, "outage", at_share=5 / 7),
+    "local-polls": partial(home, "local-polls", device="hub", at_share=1 / 7),
+    "public-resolver": partial(home, "public-resolver", at_share=1 / 7),
 }
 """Scenarios by name; each takes home()'s keyword arguments. The later ones bring a length and a
 start that suit them: a scan for a day, a guest or a spoofer in the evening, a backup
@@ -211,5 +214,7 @@ HELP: dict[str, str] = {
     "backup": "benign: a large upload in the night",
     "remote-view": "benign: the owner looks at a device from outside",
     "outage": "benign: a device's clouds are away, it tries again and again",
+    "local-polls": "benign: a hub or an app asks a device of the home again and again",
+    "public-resolver": "benign: a device asks a resolver on the Internet, not the router",
 }
 """One line for each scenario."""

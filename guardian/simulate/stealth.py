@@ -49,7 +49,7 @@ def slow_scan(w: World, d: Host, rng: Random, dial: Dial) -> Habit:
 
 def https_beacon_even(w: World, d: Host, rng: Random, dial: Dial) -> Habit:
     """Call a master over TLS, each time with the same bytes both ways, with a period and jitter."""
-    period = dial("period", 20, 900)
+    period = dial("period", 3, 900)
     jitter = dial("jitter", 0.02, 0.5)
     up, down = int(dial("up", 60, 1_500)), int(dial("down", 60, 1_500))
     lasts = dial("lasts", 3_600, 172_800)

@@ -33,7 +33,7 @@ from guardian.tables import Conns, FeatureRows
 from tests.test_simulate import packets
 
 BEFORE = {
-    "training_homes": "3f50945286ba6194c60e99abc908db9c7ce64031203c34736a8cbdaf324e09a0",
+    "training_homes": "d14e1a68c404d97e5cb4aeaffe4ee01be92f7d723612ce198100a9f0b0695b20",
     "quiet/demo": "57e9f0fbd2c0f90f1f34892a7a13b5d1c1da815dda65eb9cde0900f682086ef6",
     "quiet/test": "64b915cd2382b1ad5773c028b83260bc3c0a3628c71daf9f29f6bb654419cd35",
     "telnet-scan/demo": "fe6a6f759f6c71170398b53b00c22d2167a77c2c35ed3b0cb575d962e94d7125",
@@ -46,11 +46,11 @@ BEFORE = {
     "infected/demo": "89f827181d95022f9807a53fd14e8374ebc52a77df204f8d0736c6858705ece5",
     "infected/test": "1ce2678ac99ee191eea5973ac43fc0a5e4275c42ef708ca7d002a465b6b78626",
     "quiet/7": "51f5f0313b44989724629cc09a1f4815f7cb667c6329a5e2cd5fa1b8e0dd2d79",
-    "train/0": "8dba61a74dc9c0346667f97c6dd7ade523775ea143d2905c120ec374d4e7c3f2",
-    "train/1": "99cdd73d47163b84b913df2fe0f124cb069c4fdca8ca74133f1e4fba630173b5",
-    "train/2": "74585f077aafd5d520726d1ba0698e2e87d82dd8cf256f36964a74bb9bc5fed6",
-    "train/3": "5579e8162378658a0702a2708a72b964e92f8ffddcde2303e96aeac61aadfffd",
-    "train/4": "e1e6c05c1b833d6f0c02663cf9a5c9a3a916527f8dafba8dd8b7f72ddea36387",
+    "train/0": "4a20dbddbb87d8b7bc03b41074020c717de47b5440ed3171e5d1ade43ea253da",
+    "train/1": "79b30a45954fb13f3a8e0ff5aa8f855758385d55cdb69b6a207b44b7e9e99354",
+    "train/2": "2a1e9858028fe78290863005870f061704c37c349c5d8d79d1a8de2f0156c857",
+    "train/3": "88bb5e05951d0594c4ab60e8a2559476857114a0c0178bb6d817b9e5404eeaa3",
+    "train/4": "b3107ea2b03f7f96a47e0c2bf1c9f86855c45ce5ed479d48bb38379686a3b306",
 }
 """What these captures were before the later scenarios came (sha256 of packets and labels, without
 the origin time in NTP, which was the clock of the computer that simulated). The shipped bundle

@@ -13,13 +13,12 @@ import random
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from queue import Empty, SimpleQueue
 from typing import Any
 
 import paho.mqtt.client as mqtt
 
-from guardian import discovery, entities
+from guardian import discovery
 from guardian.broker import (
     KEEPALIVE_S,
     BrokerError,
@@ -31,13 +30,17 @@ from guardian.broker import (
     where,
 )
 from guardian.config import MqttSettings
-from guardian.discovery import DeviceState, GatewayState, Models, Topics
-from guardian.errors import ConfigError
+from guardian.discovery import DeviceState, GatewayState
+from guardian.hubmessages import MAX_HUB_DEVICES, hub_messages, state_messages, topics_of
 from guardian.incidents import IncidentEvent
+from guardian.leftovers import Leftovers
 from guardian.outbox import Message, encode
 from guardian.store import Store
 
-__all__ = ["BrokerError", "Publisher", "check_broker", "hear_birth", "hub_messages", "topics_of"]
+__all__ = [
+    "MAX_HUB_DEVICES", "BrokerError", "Publisher", "check_broker", "hear_birth", "hub_messages",
+    "topics_of",
+]  # fmt: skip
 
 log = logging.getLogger("guardian.publish")
 
@@ -65,10 +68,6 @@ MAX_ASKED = 50
 MAX_HAPPENED = 1_000
 """Things that wait to be looked at, beyond which messages are dropped as they come: a broker must
 not fill our memory while a batch is judged."""
-
-MAX_HUB_DEVICES = 256
-"""Devices shown on the hub; a home has tens. Invented MACs must not flood it. Those with an open
-incident are shown beyond it."""
 
 LINGER_S = 2.0
 """Seconds that a clean exit waits for the broker's acknowledgements."""
@@ -111,6 +110,7 @@ class Publisher:
         self._shown: set[str] = set()
         self._ending: list[mqtt.Client] = []
         self._asked: list[tuple[str, bytes]] = []
+        self._left: Leftovers | None = None
         self.hidden = 0
         """Devices that are not shown, since there are too many."""
         if self.enabled:
@@ -161,7 +161,7 @@ class Publisher:
         shown = self._choose(devices)
         self._wanted = {
             message.topic: (message.payload, urgency)
-            for message, urgency in _states(
+            for message, urgency in state_messages(
                 self.topics, gateway, shown, commands=self._settings.commands
             )
         }
@@ -207,6 +207,9 @@ class Publisher:
             self._told.clear()
         self._send_states(moment)
         self._send_outbox(now)
+        if self._left is not None and self._wanted and self._left.due(moment):
+            self._clear(self._left)
+            self._left = None
 
     def _connect(self, moment: float) -> None:
         self._since = moment
@@ -266,6 +269,8 @@ class Publisher:
         if topic == self.topics.birth:
             if message.payload == b"online" and self._birth_at is None:
                 self._birth_at = time.monotonic() + random.uniform(*self._birth_s)
+        elif self._left is not None and self._left.mine(message.topic):
+            self._left.hear(message.topic, bytes(message.payload))
         elif message.retain:
             # It was said at some time to whoever would come: nobody presses a button so.
             log.warning("a retained command on %r is not obeyed: remove it", topic[:200])
@@ -282,7 +287,8 @@ class Publisher:
         self.connected = True
         client.publish(self.topics.status, "online", qos=1, retain=True)
         wanted = [self.topics.birth, *(self.topics.commands if self._settings.commands else ())]
-        client.subscribe([(topic, 1) for topic in wanted])
+        self._left = Leftovers(self.topics, time.monotonic())
+        client.subscribe([(topic, 1) for topic in (*wanted, self._left.topic)])
 
     def _lost(self, why: str) -> None:
         """Give up this client; say so once, and try again later."""
@@ -301,6 +307,14 @@ class Publisher:
         if client is not None:
             client.disconnect()
             self._ending.append(client)  # its thread ends by itself within a second
+
+    def _clear(self, left: Leftovers) -> None:
+        """Take off what an earlier run left of devices that are no longer known."""
+        assert self._client is not None
+        self._client.unsubscribe(left.topic)
+        for topic in left.stale(self._wanted):
+            log.info("%s was left of a device that is no longer known: taken off", topic)
+            self._publish(Message(topic, "", "state", retain=True), "")
 
     def _send_states(self, moment: float) -> None:
         for topic, (payload, urgent) in self._wanted.items():
@@ -368,68 +382,3 @@ class Publisher:
 
     def __exit__(self, *_: object) -> None:
         self.close(time.time_ns())
-
-
-def hub_messages(
-    topics: Topics,
-    gateway: GatewayState,
-    devices: Sequence[DeviceState],
-    events: Iterable[IncidentEvent],
-) -> list[Message]:
-    """Return all that a hub would get, in order, for showing it without a broker."""
-    made = (discovery.incident(topics, event) for event in events)
-    return [
-        Message(topics.status, "online", "state", retain=True),
-        *(message for message, _ in _states(topics, gateway, devices)),
-        *(message for message in made if message is not None),
-    ]
-
-
-def topics_of(settings: MqttSettings, installation: str) -> Topics:
-    """Return the topics of the settings. Raises ConfigError for a prefix that is no topic."""
-    for name, value in (
-        ("prefix", settings.prefix),
-        ("discovery_prefix", settings.discovery_prefix),
-    ):
-        if not value or set(value) & set("+#\0") or value.startswith(("/", "$")):
-            raise ConfigError(
-                f"mqtt.{name} = {value!r} is no topic: write it like guardian or home/guardian"
-            )
-    return Topics(installation, settings.prefix.rstrip("/"), settings.discovery_prefix.rstrip("/"))
-
-
-def _states(
-    topics: Topics,
-    gateway: GatewayState,
-    devices: Sequence[DeviceState],
-    *,
-    commands: bool = True,
-) -> list[tuple[Message, str]]:
-    """Return (message, what makes it urgent) of all retained messages, the gateway's first."""
-    out: list[tuple[Message, str]] = []
-
-    def add(made: tuple[str, discovery.Payload], urgency: str) -> None:
-        topic, payload = made
-        out.append((Message(topic, text := encode(payload), "state", retain=True), urgency or text))
-
-    g = gateway
-    add(entities.gateway(topics, g, commands=commands), "")
-    add(
-        discovery.gateway_state(topics, g),
-        f"{g.open_incidents} {g.devices} {g.bundle} {g.budget} {g.told} {g.drill} {g.rules}",
-    )
-    add(discovery.models_state(topics, g.models or Models(g.bundle, g.bundle)), "")
-    for d in devices:
-        # Building it anew each time would cost a gateway with many devices half a second.
-        shown = DeviceState(d.key, d.mac, d.name or d.ip, False, 0.0, "quiet")
-        topic, text = _described(topics, shown, commands)
-        out.append((Message(topic, text, "state", retain=True), text))
-        add(discovery.device_state(topics, d), f"{d.threat} {d.state} {d.snoozed_until} {d.name}")
-    return out
-
-
-@lru_cache(maxsize=2 * MAX_HUB_DEVICES)
-def _described(topics: Topics, d: DeviceState, commands: bool) -> tuple[str, str]:
-    """Return (topic, text) of a device's discovery, which its name and MAC make."""
-    topic, payload = entities.device(topics, d, commands=commands)
-    return topic, encode(payload)

@@ -374,6 +374,18 @@ def test_a_device_that_comes_back_while_its_removal_waits_is_shown(
         broker.stop()
 
 
+def test_a_forgotten_device_is_not_written_by_a_later_commit(store: Store) -> None:
+    step(store, devices=[device()])
+    store.commit(NOW)
+    step(store, devices=[device(last_seen=NOW + 90 * SECOND)], now=NOW + SECOND)  # waits
+    store.forget_device(MAC)
+    store.commit(NOW + 2 * SECOND)
+    assert store.devices() == []
+    step(store, devices=[device(last_seen=NOW + 91 * SECOND)], now=NOW + 3 * SECOND)
+    store.commit(NOW + 4 * SECOND)
+    assert [d.key for d in store.devices()] == [MAC]  # it is still there, after all
+
+
 # --- new devices ---------------------------------------------------------------------------
 
 
@@ -634,5 +646,6 @@ def _scalars(value: Any) -> Iterator[str]:
 
 def test_the_card_is_one() -> None:
     card = yaml.safe_load((BLUEPRINTS / "dashboard.yaml").read_text())
-    assert card["type"] == "vertical-stack"
-    assert card["cards"][0]["content"]
+    assert card["type"] == "markdown"
+    for part in ("running", "blind_spots", "threat", "incident"):
+        assert f"_{part}" in card["content"]

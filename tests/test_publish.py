@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from guardian import broker as brokers
-from guardian import publish
+from guardian import leftovers, publish
 from guardian.config import MqttSettings
 from guardian.const import NS
 from guardian.errors import ConfigError
@@ -304,6 +304,38 @@ def test_a_forgotten_device_leaves_the_broker(broker: Broker, store: Store) -> N
         until(lambda: hub.on("guardian/gateway/state"), "retained messages")
         assert hub.on(STATE) == hub.on(CONFIG) == []
     p.close(NOW)
+
+
+def test_what_an_earlier_run_left_is_taken_off(
+    broker: Broker, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that the database lost; those of others, and of another Guardian, stay."""
+    monkeypatch.setattr(leftovers, "LISTEN_S", 0.3)
+    p = publisher(broker.settings(), store)
+    gone = replace(DEVICE, key="02:00:00:00:00:09", mac="02:00:00:00:00:09")
+    p.update(GATEWAY, [DEVICE, gone])
+    drive(p, lambda: len(p._told) >= 7, "both are shown")
+    p.close(NOW)
+    foreign = {
+        "homeassistant/device/zigbee/config": {"o": {"name": "zigbee2mqtt"}, "dev": {}},
+        "homeassistant/device/guardian_0000/config": {
+            "o": {"name": "Guardian"}, "dev": {"via_device": "guardian_ffffffff"},
+        },
+        "homeassistant/device/broken/config": ["x"],
+    }  # fmt: skip
+    with listening(broker) as hub:
+        for topic, payload in foreign.items():
+            hub.client.publish(topic, json.dumps(payload), qos=1, retain=True)
+        again = publisher(broker.settings(), store)
+        again.update(GATEWAY, [DEVICE])
+        drive(again, lambda: again.connected and again._left is None, "it looked")
+        until(lambda: hub.heard[-1].topic == "guardian/device/020000000009/state", "taken off")
+        again.close(NOW)
+    with listening(broker) as hub:
+        until(lambda: hub.on(CONFIG) and hub.on(STATE), "the known one stays")
+        kept = {h.topic for h in hub.heard}
+        assert foreign.keys() <= kept
+        assert not any("020000000009" in topic for topic in kept)
 
 
 def test_invented_devices_do_not_flood_the_hub(store: Store) -> None:

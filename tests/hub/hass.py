@@ -154,7 +154,12 @@ class Hass:
             method=method,
         )
         with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.load(answer)
+            text = answer.read().decode()
+        return json.loads(text) if answer.headers.get_content_type() == "application/json" else text
+
+    def render(self, template: str) -> str:
+        """Return what a template gives now."""
+        return str(self.ask("POST", "/api/template", {"template": template}))
 
     def do(self, action: str, **data: Any) -> None:
         """Call an action, as a person's tap does."""

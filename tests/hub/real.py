@@ -19,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import yaml
+
 from tests.broker import Broker, listening, until
 from tests.hub.hass import CACHE, Hass
 from tests.namespaces import Host, hosts, ip
@@ -206,13 +208,25 @@ def incident(hub: Hass, device: Host, answers: Sequence[object]) -> None:
     assert event["advice"]
     until(lambda: len(hub.phone()) > before, "the phone rings", 30)
     told = hub.phone()[before]
+    shown = card(hub)
+    assert event["explanation"] in shown, shown
+    assert event["advice"] in shown, shown
     fine = next(
         a["action"] for a in told["data"]["actions"] if a["action"].startswith("GUARDIAN_fine")
     )
     hub.ask("POST", "/api/events/mobile_app_notification_action", {"action": fine})
     hub.wait(threat, lambda s: s == "off", "This was fine ends it")
     until(lambda: answers, "Guardian answers")
-    say("incident: threat on, event with explanation and advice, phone rang; its button ended it")
+    assert "All quiet." in card(hub)
+    say("incident: threat on, event, card and phone tell it; the phone's button ended it")
+
+
+def card(hub: Hass) -> str:
+    """Return what the documents' dashboard card shows now."""
+    content = yaml.safe_load((ROOT / "docs" / "blueprints" / "dashboard.yaml").read_text())[
+        "content"
+    ]
+    return hub.render(content)
 
 
 def words(hub: Hass, installation: str) -> None:

@@ -82,7 +82,9 @@ def _free_name(db: Path, folder: Path) -> Path:
 
 def _thin_out(db: Path, folder: Path, keep: int) -> int:
     ours = re.compile(re.escape(db.stem) + r"-\d{8}-\d{6}\.db")
-    copies = sorted(file for file in folder.iterdir() if ours.fullmatch(file.name))
+    found = (file for file in folder.iterdir() if ours.fullmatch(file.name))
+    # By age and not by name: the clock may have been set back.
+    copies = sorted(found, key=lambda file: (file.stat().st_mtime_ns, file.name))
     for old in copies[:-keep]:
         old.unlink()
     return max(0, len(copies) - keep)

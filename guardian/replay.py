@@ -36,7 +36,7 @@ def replay(inputs: Sequence[Path], settings: Settings, *, db: Path | None, as_js
         recorder = None
         if db is not None:
             recorder = Recorder(stack.enter_context(Store(db, privacy=pipeline.privacy)), pipeline)
-        for path in inputs:
+        for path in once(inputs):
             faults += run_input(path, pipeline, settings, incidents, recorder)
         step = pipeline.finish()
         for event in step.events:
@@ -52,6 +52,24 @@ def replay(inputs: Sequence[Path], settings: Settings, *, db: Path | None, as_js
     if faults:
         raise InputError("; ".join(map(str, faults)))
     warn(pipeline.counts)
+
+
+def once(inputs: Sequence[Path]) -> list[Path]:
+    """Return the inputs, a file given twice once, and say so: it would count twice."""
+    out: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for path in inputs:
+        try:
+            stat = path.stat()
+        except OSError:  # standard input, or what the reader will complain of
+            out.append(path)
+            continue
+        if (stat.st_dev, stat.st_ino) in seen:
+            click.echo(f"warning: {path} was given before and is read once", err=True)
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        out.append(path)
+    return out
 
 
 def run_input(

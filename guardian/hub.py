@@ -380,6 +380,7 @@ def device_state(pipeline: Pipeline, device: Device, *, threatened: bool) -> Dev
     """Return what a pipeline alone knows of a device."""
     ref = pipeline.devices.ref(device.index)
     learning = pipeline.incidents.learning(device.index)
+    guess = pipeline.devices.asked.get(device.key)
     return DeviceState(
         key=device.key,
         mac=device.mac,
@@ -389,4 +390,7 @@ def device_state(pipeline: Pipeline, device: Device, *, threatened: bool) -> Dev
         state="alert" if threatened else "learning" if learning else "quiet",
         ip=ref.ip,
         user_name=pipeline.devices.user_name(device.index),
+        macs=device.macs,
+        maybe=guess.old if guess else "",
+        maybe_why=guess.reason if guess else "",
     )

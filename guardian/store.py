@@ -194,16 +194,17 @@ class Store(Said, Told):
                 "the last run was cut off with the machine: connections of its last seconds may be "
                 "missing"
             )
-        elif self.lost:
-            total = int(self._meta("lost_connections") or 0) + self.lost
+        total = int(self._meta("lost_connections") or 0) + (self.lost or 0)
+        if self.lost:
             log.warning(
                 "the last run was cut off: %s connections of its last seconds were not yet written "
                 "(%s since the database began)",
                 f"{self.lost:,}", f"{total:,}",
             )  # fmt: skip
-            self._set_meta("lost_connections", str(total))
         self._taken = max(written, noted or 0)
-        self._set_meta("connections_taken", str(self._taken))
+        with self._transaction():  # or a kill here would count them twice
+            self._set_meta("lost_connections", str(total))
+            self._set_meta("connections_taken", str(self._taken))
         self._lock.note(self._taken)
 
     # --- what the pipeline found --------------------------------------------

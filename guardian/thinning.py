@@ -25,11 +25,13 @@ STEP, MOST = 3, 9
 MAX_PAIRS = 4
 """Floods at a time; a filter tests for each of them."""
 PAUSE_S = 1.0
-"""Seconds between two changes."""
+"""Seconds over which drops are counted, and between two changes."""
 CALM_S = 60.0
 """Seconds without a drop after which more is let in again."""
 FEWEST = 100
-"""Frames from which shares are taken."""
+"""Frames, and drops, from which shares are taken."""
+DROPPED_PERCENT = 2.0
+"""Of what came in that time; a burst now and then is no flood."""
 
 _LOAD, _EQUAL, _AT_LEAST = 0x20, 0x15, 0x35
 _RANDOM = 0xFFFFF000 + 56
@@ -56,7 +58,9 @@ class Thinning:
         self.left_out = 0
         """Packets that the filter left out since the start, by what it let in: about."""
         self._drops = 0
-        self._dropped_at = self._changed_at = float("-inf")
+        self._frames = 0
+        self._dropped_at = self._looked_at = float("-inf")
+        """When packets were dropped last, or more was let in since."""
 
     def look(self, frames: Frames, drops: int, moment: float) -> list[str]:
         """Take a batch, the drops since the start and the clock (s); return what changed, in words.
@@ -69,20 +73,23 @@ class Thinning:
             for pair, shift in self.shifts.items():
                 let_in = int(np.count_nonzero(pairs == np.frombuffer(pair.raw, dtype="V12")))
                 self.left_out += let_in * ((1 << shift) - 1)
-        dropped = drops != self._drops
+        self._frames += len(frames)
+        if moment - self._looked_at < PAUSE_S:
+            return []
+        dropped, came = drops - self._drops, self._frames
+        self._looked_at, self._drops, self._frames = moment, drops, 0
         if dropped:
             self._dropped_at = moment
-        if moment - self._changed_at < PAUSE_S:
-            return []
-        if dropped:
-            self._drops = drops
-            if len(frames) >= FEWEST:
-                return self._thin(_pairs(frames) if pairs is None else pairs, moment)
-        elif self.shifts and moment - max(self._dropped_at, self._changed_at) >= CALM_S:
-            return self._relax(moment)
+            if dropped >= FEWEST and 100.0 * dropped >= DROPPED_PERCENT * (came + dropped):
+                return self._thin(_pairs(frames) if pairs is None else pairs)
+        elif self.shifts and moment - self._dropped_at >= CALM_S:
+            self._dropped_at = moment
+            return self._relax()
         return []
 
-    def _thin(self, pairs: Array, moment: float) -> list[str]:
+    def _thin(self, pairs: Array) -> list[str]:
+        if len(pairs) < FEWEST:
+            return []
         kinds, counts = np.unique(pairs, return_counts=True)
         most = int(counts.argmax())
         pair = Pair(kinds[most].tobytes())
@@ -91,11 +98,12 @@ class Thinning:
         if counts[most] < SHARE * len(pairs) or full:
             return []
         self.shifts[pair] = shift + STEP
-        self._changed_at = moment
-        return [f"of the packets from {pair}, a flood, one of {1 << shift + STEP} is looked at"]
+        return [
+            f"more packets from {pair} than this machine can read: one of {1 << shift + STEP} of "
+            "them is looked at"
+        ]
 
-    def _relax(self, moment: float) -> list[str]:
-        self._changed_at = moment
+    def _relax(self) -> list[str]:
         self.shifts = {pair: s - STEP for pair, s in self.shifts.items() if s > STEP}
         if self.shifts:
             return []

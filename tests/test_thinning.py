@@ -15,7 +15,7 @@ import pytest
 from guardian.bpf import Program, whole
 from guardian.feed import SPARE_BYTES
 from guardian.tables import Frames
-from guardian.thinning import CALM_S, MOST, STEP, Thinning
+from guardian.thinning import CALM_S, MOST, STEP, Pair, Thinning
 from tests.conftest import ROOT
 from tests.namespaces import hosts, join
 
@@ -63,13 +63,15 @@ def test_the_flood_alone_is_thinned_further_and_let_in_again() -> None:
     thinning = Thinning()
     flood = batch((FLOOD, 500), (QUIET, 10))
     mixed = batch((FLOOD, 50), (QUIET, 40), ((QUIET[1], QUIET[0]), 40))
-    said = thinning.look(flood, 100, 10.0)
+    assert thinning.look(flood, 10, 9.0) == []  # a burst is no flood
+    said = thinning.look(flood, 500, 10.0)
     assert said == [
-        "of the packets from 02:00:00:00:00:09 to 02:00:00:00:00:01, a flood, one of 8 is looked at"
+        "more packets from 02:00:00:00:00:09 to 02:00:00:00:00:01 than this machine can read: "
+        "one of 8 of them is looked at"
     ]
-    assert thinning.look(flood, 200, 10.5) == []  # not at once again
-    assert "one of 64" in thinning.look(flood, 300, 11.5)[0]
-    assert thinning.look(mixed, 400, 13.0) == []  # no single one is to blame
+    assert thinning.look(flood, 800, 10.5) == []  # not at once again
+    assert "one of 64" in thinning.look(flood, 1_300, 11.5)[0]
+    assert thinning.look(mixed, 2_000, 13.0) == []  # no single one is to blame
     program = thinning.program(whole(9))
     to, by = FLOOD
     line = 1 << 32 - 2 * STEP
@@ -77,9 +79,9 @@ def test_the_flood_alone_is_thinned_further_and_let_in_again() -> None:
     for others in (QUIET[0] + QUIET[1], by + to, to + bytes(6), bytes(6) + by):
         assert run(program, others, (1 << 32) - 1) == 9
     assert thinning.left_out == 500 * 7 + 500 * 7 + 50 * 63
-    assert thinning.look(mixed, 400, 13.0 + CALM_S) == []  # back to an eighth, silently
-    assert run(thinning.program(whole(9)), to + by, line) == 9
-    assert "looked at again" in thinning.look(mixed, 400, 14.0 + 2 * CALM_S)[0]
+    assert thinning.look(mixed, 2_000, 13.0 + CALM_S) == []  # back to an eighth, silently
+    assert thinning.shifts == {Pair(to + by): STEP}
+    assert "looked at again" in thinning.look(mixed, 2_000, 13.0 + 2 * CALM_S)[0]
     assert thinning.program(whole(9)) == whole(9)
 
 
@@ -87,7 +89,7 @@ def test_there_is_an_end_to_it() -> None:
     thinning = Thinning()
     for second in range(50):
         pair = (FLOOD[0], bytes((2, 0, 0, 0, 1, second // 10)))
-        thinning.look(batch((pair, 500)), second + 1, 2.0 * second)
+        thinning.look(batch((pair, 500)), 500 * (second + 1), 2.0 * second)
     assert max(thinning.shifts.values()) == MOST
     assert len(thinning.shifts) == 4
 

@@ -7,19 +7,19 @@ out of here, and the database keeps the same.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from guardian.const import MAX_CONNS
-from guardian.tables import F32, I32, U8, Bool, Bytes, Conns, FeatureRows, Scores, Table, col
+from guardian.tables import F32, U8, Bool, Bytes, Conns, FeatureRows, Scores, Table, col
 
 VERDICTS = ("benign", "anomaly", "attack")
 """Rising; Verdicts.verdict is an index into this."""
 
 Best = tuple[int, float, float, int, bytes]
-"""Verdict, threat, anomaly (the order of comparison), label, key of the device."""
+"""Verdict, threat, anomaly, label, key of the device: compared in this order."""
 NO_SCORE: Best = (0, 0.0, 0.0, 0, b"")
 
 
@@ -44,16 +44,6 @@ class Verdicts(Table):
     """Index into VERDICTS."""
 
 
-def highest(uid: Bytes, verdict: U8, threat: F32, anomaly: F32) -> I32:
-    """Return the rows of the highest slice of each uid: by verdict, then threat, then anomaly."""
-    if not len(uid):
-        return np.zeros(0, np.int32)
-    order = np.lexsort((anomaly, threat, verdict, uid))
-    last = np.ones(len(order), np.bool_)
-    last[:-1] = uid[order[1:]] != uid[order[:-1]]
-    return order[last].astype(np.int32)
-
-
 class VerdictTable:
     """Keeps the highest slices of connections that are still open; capped."""
 
@@ -70,7 +60,7 @@ class VerdictTable:
         self._key_of = key_of
         self._capacity = capacity
         self._open: OrderedDict[bytes, Best] = OrderedDict()
-        self._changed: dict[bytes, None] = {}
+        self._changed: set[bytes] = set()
 
     def set_lines(self, anomaly_line: float, threat_line: float) -> None:
         """Judge by these from now on: another bundle's scores mean something else."""
@@ -83,47 +73,49 @@ class VerdictTable:
         threat = np.nan_to_num(scores.threat, nan=0.0, posinf=0.0, neginf=0.0)
         verdict = np.where(anomaly >= self._anomaly_line, 1, 0)
         verdict = np.where(threat >= self._threat_line, 2, verdict).astype(np.uint8)
-        uid = slices.uid[rows.row]
-        some = highest(uid, verdict, threat, anomaly)
-        known = {i: self._key_of(i).encode() for i in np.unique(rows.device[some]).tolist()}
-        for name, *values, device in zip(
-            uid[some].tolist(),
-            verdict[some].tolist(),
-            threat[some].tolist(),
-            anomaly[some].tolist(),
-            scores.label[some].tolist(),
-            rows.device[some].tolist(),
+        keys = {i: self._key_of(i).encode() for i in np.unique(rows.device).tolist()}
+        uids = slices.uid[rows.row].tolist()
+        found = zip(
+            verdict.tolist(),
+            threat.tolist(),
+            anomaly.tolist(),
+            scores.label.tolist(),
+            [keys[i] for i in rows.device.tolist()],
             strict=True,
-        ):
-            one: Best = (*values, known[device])
-            best = self._open.get(name)
-            if best is None or one[:3] > best[:3]:
-                self._open[name] = one
-                self._changed[name] = None
+        )
+        known, changed = self._open, self._changed
+        for uid, one in zip(uids, found, strict=True):
+            best = known.get(uid)
+            # Of equals the same one counts in whatever order they come.
+            if best is None or one > best:
+                known[uid] = one
+                changed.add(uid)
         while len(self._open) > self._capacity:
-            self._changed.pop(self._open.popitem(last=False)[0], None)
+            self._changed.discard(self._open.popitem(last=False)[0])
 
     def take(self, records: Conns) -> Verdicts:
         """Return the verdicts on finished records, in their order, and forget them."""
-        found = []
-        for uid in records.uid.tolist():
-            found.append((uid, self._open.pop(uid, NO_SCORE)))
-            self._changed.pop(uid, None)
-        return _table(found)
+        uids = records.uid.tolist()
+        self._changed.difference_update(uids)
+        return _table(records.uid, [self._open.pop(uid, NO_SCORE) for uid in uids])
 
     def living(self) -> Verdicts:
         """Return the connections that are open and whose highest slice changed since last asked."""
-        changed, self._changed = self._changed, {}
-        return _table((uid, self._open[uid]) for uid in changed)
+        uids, self._changed = sorted(self._changed), set()
+        return _table(np.array(uids, "S24"), [self._open[uid] for uid in uids])
 
 
-def _table(found: Iterable[tuple[bytes, Best]]) -> Verdicts:
-    pairs = list(found)
-    out = Verdicts.blank(len(pairs))
-    if pairs:
-        verdict, threat, anomaly, label, device = zip(*(best for _, best in pairs), strict=True)
-        out.uid[:] = [uid for uid, _ in pairs]
-        out.anomaly[:], out.threat[:], out.verdict[:] = anomaly, threat, verdict
-        out.label[:], out.device[:] = label, device
-        out.scored[:] = out.device != b""
-    return out
+def _table(uid: Bytes, found: list[Best]) -> Verdicts:
+    if not found:
+        return Verdicts.empty()
+    verdict, threat, anomaly, label, device = zip(*found, strict=True)
+    keys = np.array(device, "S48")
+    return Verdicts(
+        uid=uid,
+        anomaly=np.array(anomaly, "f4"),
+        threat=np.array(threat, "f4"),
+        label=np.array(label, "u1"),
+        device=keys,
+        scored=keys != b"",
+        verdict=np.array(verdict, "u1"),
+    )

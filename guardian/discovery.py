@@ -178,6 +178,8 @@ class GatewayState:
     held: int = 0
     rules: tuple[str, ...] = ()
     """What the user said that holds, in words."""
+    questions: tuple[str, ...] = ()
+    """What Guardian asks the user: whether a device is an earlier one under another MAC."""
     last_drill: float = 0.0
     """Epoch seconds of the last fire drill that was told; 0: never."""
     drill: str = ""
@@ -237,6 +239,8 @@ def gateway_state(topics: Topics, g: GatewayState) -> tuple[str, Payload]:
         "held": g.held,
         "rules": len(g.rules),
         "said": list(g.rules[:MAX_RULES]),
+        "questions": len(g.questions),
+        "asked": list(g.questions[:MAX_RULES]),
         "last_drill": moment(g.last_drill),
         "drill": g.drill,
         "bundle": g.bundle,

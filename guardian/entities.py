@@ -212,6 +212,9 @@ def _gateway_shows(topics: Topics, object_id: str) -> Payload:
             json_attributes_template="{{ {'held_back': value_json.held} | tojson }}",
         ),
         "rules": figure("rules", "What you said", "mdi:account-voice", **now, **listed("said")),
+        "questions": figure(
+            "questions", "Questions", "mdi:help-circle", **now, **listed("asked")
+        ),
         "last_drill": figure(
             "last_drill", "Last drill", "mdi:fire-alert", device_class="timestamp",
             **listed("drill"), entity_category="diagnostic",

@@ -20,7 +20,7 @@ from guardian.devices import Device
 from guardian.discovery import DRILL_MAC, DeviceState, GatewayState, Models
 from guardian.firedrill import FireDrill
 from guardian.hubcommands import Asked, Limit, Refused, read
-from guardian.hubwords import effect_said, rule_said
+from guardian.hubwords import effect_said, question, rule_said
 from guardian.incidents import IncidentEvent
 from guardian.outbox import Message
 from guardian.outlets import Outlets
@@ -153,6 +153,11 @@ class Hub:
             told=self._week[0],
             held=self._week[1],
             rules=tuple(rule_said(rule, names.get(rule.device, "")) for rule in self._rules),
+            questions=tuple(
+                question(d.key, d.name, d.maybe, names.get(d.maybe, d.maybe), d.maybe_why)
+                for d in devices
+                if d.maybe
+            ),
             last_drill=self.drill.last / NS,
             drill=self.drill.said,
             models=self._models(),
@@ -290,6 +295,11 @@ class Hub:
             args["incident"] = self._parts.store.last_incident(wish.device, now - WEEK_NS)
             if not args["incident"]:
                 raise Refused("the device had no incident within a week")
+        if wish.kind == "link" and wish.last:
+            guess = self._parts.pipeline.devices.asked.get(wish.device)
+            if guess is None:
+                raise Refused('nothing is asked of this device: give {"old": "MAC"}')
+            args["old"] = guess.old
         if wish.kind == "undo" and wish.last:
             if not self._last_said:
                 return None

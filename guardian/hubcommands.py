@@ -45,7 +45,7 @@ class Asked:
     kind: Kind
     args: dict[str, Any] = field(default_factory=dict)
     last: bool = False
-    """feedback: of the device's last incident; undo: the last thing the hub said."""
+    """feedback: of the device's last incident; undo: what the hub said last; link: as asked."""
     device: str = ""
     preview: bool = False
     """Only tell what it would change."""
@@ -91,6 +91,8 @@ def read(
         key = next((key for key in devices if slug(key) == parts[1]), "")
         if not key:
             raise Refused(f"there is no device {parts[1][:40]}")
+        if parts[2] == "link":
+            return _link(text, key, devices)
         return _device(parts[2], text, key, now)
     raise Refused("no such topic")
 
@@ -168,10 +170,21 @@ def _device(what: str, text: str, key: str, now: int) -> Asked:
         return Asked("feedback", {"incident": "", "answer": what}, last=True, device=key)
     if what == "name":
         return Asked("name", {"device": key, "name": clean_name(text)}, device=key)
-    if what == "forget":
+    if what in ("forget", "unlink"):
         _pressed(text, "PRESS")
-        return Asked("forget", {"device": key}, device=key)
+        return Asked("forget" if what == "forget" else "unlink", {"device": key}, device=key)
     raise Refused("no such topic")
+
+
+def _link(text: str, key: str, devices: Iterable[str]) -> Asked:
+    """Return that a device is the earlier one that was asked about, or the one that is named."""
+    if text == "PRESS":
+        return Asked("link", {"device": key, "old": ""}, last=True, device=key)
+    old = _text(_object(text, {"old"}), "old", needed=True).lower()
+    found = [one for one in devices if old in (one, slug(one)) and one != key]
+    if not found:
+        raise Refused(f"there is no other device {old[:40]}: give its MAC")
+    return Asked("link", {"device": key, "old": found[0]}, device=key)
 
 
 def _pressed(text: str, wanted: str) -> None:

@@ -63,15 +63,19 @@ def state_messages(
     add(entities.gateway(topics, g, commands=commands), "")
     add(
         discovery.gateway_state(topics, g),
-        f"{g.open_incidents} {g.devices} {g.bundle} {g.budget} {g.told} {g.drill} {g.rules}",
+        f"{g.open_incidents} {g.devices} {g.bundle} {g.budget} {g.told} {g.drill} {g.rules} "
+        f"{g.questions}",
     )
     add(discovery.models_state(topics, g.models or Models(g.bundle, g.bundle)), "")
     for d in devices:
         # Building it anew each time would cost a gateway with many devices half a second.
-        shown = DeviceState(d.key, d.mac, d.name or d.ip, False, 0.0, "quiet")
+        shown = DeviceState(d.key, d.mac, d.name or d.ip, False, 0.0, "quiet", macs=d.macs)
         topic, text = _described(topics, shown, commands)
         out.append((Message(topic, text, "state", retain=True), text))
-        add(discovery.device_state(topics, d), f"{d.threat} {d.state} {d.snoozed_until} {d.name}")
+        add(
+            discovery.device_state(topics, d),
+            f"{d.threat} {d.state} {d.snoozed_until} {d.name} {d.macs} {d.maybe}",
+        )
     return out
 
 

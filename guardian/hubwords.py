@@ -36,3 +36,10 @@ def effect_said(total: int, whole: int, part: int) -> str:
     if part:
         said += f", and {part:,} more would have had less evidence"
     return said
+
+
+def question(key: str, name: str, old: str, called: str, why: str) -> str:
+    """Return the question whether a device is an earlier one under another MAC."""
+    return printable(
+        f"Is {name} ({key}) the device that was {called} ({old}) under another MAC? {why}", MAX_SAID
+    )

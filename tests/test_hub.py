@@ -27,6 +27,7 @@ from guardian.discovery import DRILL_MAC, Topics
 from guardian.hub import Hub
 from guardian.hubcommands import Asked, Limit, Refused, read
 from guardian.incidents import IncidentEvent
+from guardian.kin import Guess
 from guardian.merge import nothing
 from guardian.outlets import Outlets
 from guardian.pipeline import Counts, Pipeline, Step
@@ -159,6 +160,12 @@ def run(bundle: bundles.Bundle, store: Store, settings: MqttSettings | None = No
             "A\x1b\n B",
             Asked("name", {"device": MAC, "name": "A B"}, device=MAC),
         ),
+        (
+            f"device/{ID}/link",
+            "PRESS",
+            Asked("link", {"device": MAC, "old": ""}, last=True, device=MAC),
+        ),
+        (f"device/{ID}/unlink", "PRESS", Asked("unlink", {"device": MAC}, device=MAC)),
         (f"device/{ID}/forget", "PRESS", Asked("forget", {"device": MAC}, device=MAC)),
     ],
 )
@@ -187,6 +194,7 @@ def test_commands_that_are_understood(topic: str, payload: str, wanted: Asked) -
         ("gateway/shell", "ls", "no such topic"),
         ("device/020000000099/fine", "PRESS", "no device"),
         (f"device/{ID}/fine", "", "takes PRESS"),
+        (f"device/{ID}/link", '{"old": "020000000001"}', "no other device"),
         (f"device/{ID}/snooze", '{"for": "2y"}', "time span"),
         (f"device/{ID}/snooze", "{}", "ON, OFF"),
         (f"device/{ID}/name", "x" * 1025, "bytes"),
@@ -316,6 +324,34 @@ def test_what_is_wrong_is_answered_and_what_is_retained_is_not_obeyed(
         wait(
             running, lambda: any(h.json()["said"] == said for h in hub.on("guardian/answer")), said
         )
+        running.publisher.close(running.now)
+
+
+def test_a_question_is_shown_and_answered(
+    bundle: bundles.Bundle, store: Store, broker: Broker
+) -> None:
+    """A phone under another MAC: asked, linked by the hub, and one device from then on."""
+    gateway, other = "guardian/gateway/state", "02:00:00:00:00:02"
+    with listening(broker) as hub:
+        running = run(bundle, store, broker.settings())
+        phone = device(
+            other, first_seen=running.now, last_seen=running.now, addresses=("192.168.1.77",)
+        )
+        running.pipeline.devices.load([phone])
+        running.pipeline.devices.asked[other] = Guess(other, MAC, "it calls itself the same")
+        wait(running, lambda: last(hub, gateway) and last(hub, gateway)["questions"], "asked")
+        assert last(hub, gateway)["asked"][0].startswith("Is camera (02:00:00:00:00:02) the device")
+        assert press(running, hub, "device/020000000002/link", "PRESS")["said"] == "done"
+        wait(running, lambda: last(hub, gateway)["questions"] == 0, "answered")
+        wait(running, lambda: last(hub, f"guardian/device/{ID}/state")["macs"] == [other], "one")
+        config = last(hub, f"homeassistant/device/guardian_{ID}/config")
+        assert config["dev"]["cns"] == [["mac", MAC], ["mac", other]]
+        wait(
+            running,
+            lambda: hub.on("homeassistant/device/guardian_020000000002/config")[-1].payload == "",
+            "the other is gone",
+        )
+        assert not press(running, hub, f"device/{ID}/link", "PRESS")["ok"]
         running.publisher.close(running.now)
 
 

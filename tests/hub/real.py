@@ -43,7 +43,7 @@ WANTED_GATEWAY = {
     "sensor": {
         "open_incidents", "devices", "blind_spots", "drops", "encrypted_dns", "one_sided",
         "packets_rate", "connections_rate", "packets", "connections", "told", "rules",
-        "last_drill", "bundle",
+        "last_drill", "bundle", "questions",
     },
     "event": {"new_device"},
     "button": {"drill", "undo"},

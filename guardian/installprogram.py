@@ -16,6 +16,8 @@ from guardian.installground import PROGRAM, Ground, InstallError
 NAME = "guardian-home"
 HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")
 """What the unit hides from the daemon: a Python there cannot run it."""
+ADDED = ("apprise", "pyarrow")
+"""What a person may have added to the program, for push and for Parquet."""
 TRIAL = (
     "from guardian import bundle, __version__;from guardian.scoring import Scorer;"
     "print(__version__, Scorer(bundle.load(bundle.default_path())).runtime)"
@@ -59,9 +61,14 @@ def put(ground: Ground, wheel: Path | None, wheels: Path | None, python: Path | 
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
+        lost = [one for one in ADDED if has(target, one) and not has(fresh, one)]
         swap(fresh, target)
     ground.tell(verb, PROGRAM, f"{said[0]}, {source}, on {chosen}")
     ground.tell("check", "the shipped model", f"it answers as it must on {said[-1]}")
+    for one in lost:
+        ground.tell(
+            "leave", one, f"you had added it: sudo {PROGRAM}/bin/python -m pip install {one}"
+        )
     return True
 
 
@@ -104,12 +111,18 @@ def site(environment: Path) -> Path:
     return found
 
 
+def has(environment: Path, name: str) -> bool:
+    """Tell whether an environment has a distribution."""
+    return any((environment / "lib").glob(f"python3.*/site-packages/{name}-*.dist-info"))
+
+
 def from_wheels(ground: Ground, fresh: Path, wheel: Path | None, wheels: Path | None) -> None:
     """Install by pip: the one among the wheels, the one that came with Python, or ours."""
     quiet = ("--quiet", "--disable-pip-version-check", "--no-compile")
     where = ("--no-index", "--find-links", wheels) if wheels else ()
+    # pip itself, too, so that a person can add what is asked for (docs/first-evening.md).
     ground.run(
-        *pip_for(ground, fresh, wheels), "install", *quiet, *where, wheel or NAME,
+        *pip_for(ground, fresh, wheels), "install", *quiet, *where, wheel or NAME, "pip",
         hint="; check the wheel and the network, or give --wheels DIR with all that it needs",
     )  # fmt: skip
 
@@ -134,7 +147,7 @@ def copy_running(target: Path) -> None:
 
     Raises InstallError where what runs is a checkout or came from the system's package manager.
     """
-    for found in closure(NAME):
+    for found in closure(NAME, "pip", *ADDED):
         editable = json.loads(found.read_text("direct_url.json") or "{}").get("dir_info", {})
         if editable.get("editable") or not found.files or not found.read_text("RECORD"):
             raise InstallError(
@@ -151,10 +164,12 @@ def copy_running(target: Path) -> None:
                 shutil.copyfile(source, place)
 
 
-def closure(name: str) -> list[metadata.Distribution]:
-    """Return a distribution and all installed ones that it needs, extras left out."""
+def closure(name: str, *beside: str) -> list[metadata.Distribution]:
+    """Return a distribution, those beside it that are installed, and all that they need; extras
+    are left out. Raises InstallError where the first one is not installed.
+    """
     found: dict[str, metadata.Distribution] = {}
-    todo = [name]
+    todo = [name, *beside]
     while todo:
         key = re.sub(r"[-_.]+", "-", todo.pop()).lower()
         if key in found:

@@ -109,7 +109,7 @@ class Push:
             import apprise  # noqa: PLC0415 - an extra, loaded where it is switched on
         except ImportError as error:
             raise ConfigError(
-                "notify.push needs Apprise: /opt/guardian/bin/pip install 'guardian-home[push]'"
+                "notify.push needs Apprise: sudo /opt/guardian/bin/python -m pip install apprise"
             ) from error
         self._kinds = {"high": apprise.NotifyType.FAILURE, "medium": apprise.NotifyType.WARNING}
         self._info = apprise.NotifyType.INFO

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds dist/guardian-home_VERSION_ARCH.deb out of dist's wheel and of the wheels it needs for each
-# Python in PYTHONS: installing it asks no index. Run by `make deb`; PYTHON has pip.
+# Builds dist/guardian-home_VERSION_ARCH.deb out of dist's wheel and of the locked wheels that it
+# needs for each Python in PYTHONS: installing it asks no index. Run by `make deb`; PYTHON has pip.
 set -eu
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
@@ -20,23 +20,32 @@ mkdir -p "$root/DEBIAN" "$root/usr/share/guardian/wheels" "$root/usr/lib/systemd
     "$root/usr/bin" "$root/usr/share/doc/guardian-home"
 cp "$wheel" "$root/usr/share/guardian/wheels/"
 
-requires=$("$PYTHON" - "$wheel" <<'EOF'
-import re, sys, zipfile
-with zipfile.ZipFile(sys.argv[1]) as file:
-    (name,) = [n for n in file.namelist() if n.endswith(".dist-info/METADATA")]
-    text = file.read(name).decode()
-for line in re.findall(r"^Requires-Dist: (.*)$", text, re.M):
-    if "extra ==" not in line:
-        print(line)
+# The locked wheels, by their sha256: those lines of the lock that hold for another Python and processor.
+locked() {
+    "$PYTHON" - "$1" "$machine" requirements/gateway.txt <<'EOF'
+import re, sys
+from pip._vendor.packaging.requirements import Requirement
+python, machine, path = sys.argv[1:]
+there = {
+    "python_version": python, "python_full_version": python + ".0", "platform_machine": machine,
+    "sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "extra": "",
+}
+for line in open(path).read().replace("\\\n", " ").splitlines():
+    if line and not line.lstrip().startswith("#"):
+        what, *hashes = re.split(r"\s+--hash=", line.strip())
+        found = Requirement(what)
+        if found.marker is None or found.marker.evaluate(there):
+            print(f"{found.name}{found.specifier}", *(f"--hash={one}" for one in hashes))
 EOF
-)
+}
 for python in $PYTHONS; do
-    echo "fetching wheels of Python $python for $machine"
-    echo "$requires" | "$PYTHON" -m pip --disable-pip-version-check download -qq \
+    echo "fetching the locked wheels of Python $python for $machine"
+    locked "$python" >"build/deb-$ARCH.txt"
+    "$PYTHON" -m pip --disable-pip-version-check download -qq --no-deps --require-hashes \
         --only-binary=:all: --implementation cp --python-version "$python" \
         --platform "manylinux_2_17_$machine" --platform "manylinux2014_$machine" \
         --platform "manylinux_2_27_$machine" --platform "manylinux_2_28_$machine" \
-        -d "$root/usr/share/guardian/wheels" -r /dev/stdin pip
+        -d "$root/usr/share/guardian/wheels" -r "build/deb-$ARCH.txt"
 done
 
 first=$(echo "$PYTHONS" | tr ' ' '\n' | sort -V | head -1)

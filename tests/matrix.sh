@@ -12,7 +12,7 @@ work=$here/build/matrix
 mkdir -p "$work"
 wheel=$(ls "$here"/dist/guardian_home-*.whl)
 deb=$(ls "$here"/dist/guardian-home_*_"$(dpkg --print-architecture)".deb)
-needs='numpy click paho-mqtt scapy sqlite-utils ai-edge-litert pytest pytest-timeout hypothesis matplotlib pandas scikit-learn'
+needs='numpy click paho-mqtt scapy sqlite-utils ai-edge-litert pytest pytest-timeout hypothesis matplotlib pandas scikit-learn pyyaml'
 quick='-q -p no:cacheprovider -m "not slow and not train and not net"'
 failed=""
 

@@ -114,6 +114,7 @@ class FireDrill:
         self._parts = parts
         self._begun = self._sent = self._told_at = 0
         self._wanted = False
+        self._asked_at = 0
         self.last = 0
         """When a drill last worked, ns; 0 for never."""
         self.said = ""
@@ -139,7 +140,7 @@ class FireDrill:
         """Ask for a drill. Raises KeyError where one runs."""
         if self.running:
             raise KeyError("a fire drill runs already")
-        self._wanted = True
+        self._wanted, self._asked_at = True, 0
         self.said = "running"
         log.info("a fire drill begins")
 
@@ -169,6 +170,11 @@ class FireDrill:
 
     def step(self, now: int) -> list[IncidentEvent]:
         """End a drill that is over; return what that changed."""
+        if self._wanted:
+            self._asked_at = self._asked_at or now
+            if now - self._asked_at >= GIVE_UP_S * NS:
+                self._wanted = False
+                self._say("failed: no interface is up, so nothing is watched")
         if not self._begun:
             return []
         if self._told_at:

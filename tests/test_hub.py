@@ -525,6 +525,16 @@ def test_a_drill_that_nobody_hears_says_so(bundle: bundles.Bundle, store: Store)
     assert running.hub.drill.last == 0
 
 
+def test_a_drill_without_an_interface_fails(bundle: bundles.Bundle, store: Store) -> None:
+    running = run(bundle, store)
+    running.hub.drill.start()
+    for _ in range(int(firedrill.GIVE_UP_S) + 2):  # the daemon reads nothing, and goes on
+        running.now += SECOND
+        running.hub.step(running.now)
+    assert ": failed: no interface is up" in running.hub.drill.said
+    assert not running.hub.drill.running
+
+
 # --- models ---------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,22 +12,23 @@ import numpy as np
 import pytest
 
 from guardian import bundle, features
-from guardian.addresses import Lan
+from guardian.addresses import Lan, texts
 from guardian.const import NS
 from guardian.devices import DeviceTable
+from guardian.errors import InputError
 from guardian.pipeline import Pipeline
 from guardian.replay import silent
 from guardian.simulate import simulate
 from guardian.simulate.scenario import home
 from guardian.source import steps
-from guardian.tables import Conns, Sequences
+from guardian.tables import CONN_STATES, Conns, Sequences
 from tests import bundles
 from trainer import catalogue, metrics
 from trainer.labels import CLASSES
 from trainer.recipe import Material
 from trainer.rows import Rows
 from trainer.streams import Stream, benign
-from trainer.trial import counters, figures, grafts, page, report, rivals
+from trainer.trial import counters, figures, grafts, joy, page, report, rivals
 from trainer.trial.bench import GATEWAY, MODELS, Bench, Opened, Played, Rivals
 from trainer.trial.course import GRAFTED, HOMES, IN_PLACE, SIMULATED, Course, insert, walk
 from trainer.trial.figures import Case, Pools
@@ -316,3 +318,43 @@ def test_the_rivals_learn_from_the_material_alone() -> None:
     for name, rival in found.by_sequence.items():
         scores = rival(seqs)
         assert metrics.auc(scores[label == 0], scores[label > 0]) > 0.9, name
+
+
+def test_joys_flows_become_records_again(tmp_path: Path) -> None:
+    def flow(sa: str, sp: int, da: str, dp: int, pr: int, at: float, **more: object) -> str:
+        row = {"sa": sa, "sp": sp, "da": da, "dp": dp, "pr": pr, "time_start": at,
+               "time_end": at + 10, "bytes_out": 100, "num_pkts_out": 2, **more}  # fmt: skip
+        return json.dumps(row)
+
+    def ppi(*packets: tuple[str, str]) -> list[dict[str, str]]:
+        return [{"dir": way, "flags": flags} for way, flags in packets]
+
+    back = {"bytes_in": 50, "num_pkts_in": 1}
+    camera, cloud = "192.168.5.20", "8.8.8.8"
+    syn = ppi((">", "S"), ("<", "SA"), (">", "A"))
+    lines = [
+        json.dumps({"version": "joy"}),
+        flow(camera, 40_000, cloud, 443, 6, 100.0, ppi=syn, **back),
+        flow(camera, 40_000, cloud, 443, 6, 200.0, ppi=ppi((">", "FA"), ("<", "FA")), **back),
+        flow(camera, 40_000, cloud, 443, 6, 400.0, ppi=ppi((">", "S"))),  # the port once more
+        flow("192.168.5.1", 53, camera, 5_353, 17, 150.0, **back),
+        flow(camera, 0, "224.0.0.251", 0, 2, 160.0),
+    ]
+    path = tmp_path / "joy.json.gz"
+    path.write_bytes(gzip.compress("\n".join(lines).encode()))
+    one = joy.take(path, judge=benign)
+    slices = one.stream.slices
+    first = slices.take(slices.piece == 0)
+    told = [
+        (CONN_STATES[s], p, o)
+        for s, p, o in zip(first.conn_state, first.resp_p, texts(first.orig), strict=True)
+    ]
+    # a minute of silence does not end TCP; the DNS answer is the asker's connection
+    assert sorted(told) == [("S0", 443, camera), ("S1", 443, camera), ("SF", 53, camera)]
+    whole = slices.take(slices.uid == first.uid[first.conn_state == CONN_STATES.index("S1")])
+    assert whole.orig_bytes.sum() == 200
+    assert CONN_STATES[whole.conn_state[-1]] == "SF"
+    assert (one.stream.label == 0).all()
+    path.write_bytes(b"no gzip")
+    with pytest.raises(InputError, match="Joy"):
+        joy.take(path)

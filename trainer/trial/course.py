@@ -12,7 +12,7 @@ import numpy as np
 
 from guardian import bundle as bundles
 from guardian.errors import InputError
-from trainer.trial import report
+from trainer.trial import joy, report
 from trainer.trial.bench import GATEWAY, MODELS, Bench, Rivals
 from trainer.trial.figures import Case, Pools, family_of, infected_of
 from trainer.trial.grafts import (
@@ -25,7 +25,7 @@ from trainer.trial.grafts import (
     placebo_of,
     simulated,
 )
-from trainer.trial.subjects import ATTACK, HOME, SETUP, Subject, subjects
+from trainer.trial.subjects import ATTACK, HOME, JOY, SETUP, Subject, subjects
 from trainer.trial.taken import Taken, take
 
 Echo = Callable[[str], None]
@@ -62,7 +62,10 @@ class Course:
                 )
             mac = "" if subject.infected.startswith("ip:") else subject.infected
             self.taken[subject.name] = [
-                take(path, lan=subject.lan, judge=subject.judge, infected=mac) for path in paths
+                joy.take(path, lan=subject.lan, judge=subject.judge)
+                if subject.form == JOY
+                else take(path, lan=subject.lan, judge=subject.judge, infected=mac)
+                for path in paths
             ]
         return self.taken[subject.name]
 

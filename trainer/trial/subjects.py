@@ -18,6 +18,7 @@ from trainer.streams import Judge, benign, lan_with, malicious
 
 HOME, SETUP, ATTACK = "home", "set-up", "attack"
 
+JOY = "joy"
 THING, COMPUTER, PHONE = "thing", "computer", "phone"
 CLASSES = (THING, COMPUTER, PHONE)
 
@@ -38,6 +39,8 @@ class Subject:
     classes: Mapping[str, str] = field(default_factory=dict)
     """Class of device by its key; "" stands for all others."""
     note: str = ""
+    form: str = ""
+    """JOY where its files are Joy's flows."""
 
     def class_of(self, key: str) -> str:
         return self.classes.get(key, self.classes.get("", THING))
@@ -92,7 +95,20 @@ def _knocked(conns: Conns) -> list[str]:
     return [DROP if stranger else "benign" for stranger in inbound.tolist()]
 
 
+_JOY = "joy-flows"
+_JOY_PHONES = {f"ip:192.168.3.{n}": PHONE for n in (154, 177)}
+
 MORE: tuple[Subject, ...] = (
+    Subject(
+        "joy ikea gateway",
+        tuple(f"{_JOY}/ikea-app/{part}/*.json.gz" for part in (
+            "app-init", "brightness-color", "general-traffic", "on-off",
+        )),
+        "joy-ikea", HOME, benign, classes=_JOY_PHONES, form=JOY,
+    ),
+    Subject("joy ikea set-ups", (f"{_JOY}/ikea-app/gw-init/*.json.gz",), "joy-ikea", SETUP, benign,
+            classes=_JOY_PHONES, form=JOY),
+    Subject("joy ip camera", (f"{_JOY}/ipcam/*/*.json.gz",), "joy-camera", HOME, benign, form=JOY),
     Subject(
         "nest 1 april", (f"{_NEST}/1st-long-1-2april-cap.pcap",), "unsw", HOME, _knocked,
         lan_with("129.94.5.0/24"), classes=_UNSW,
@@ -156,8 +172,6 @@ LEFT_OUT = (
     "stratosphere-slips test10: nobody says which of its machines is infected; test13 to test15:"
     " parts of test9; test11 and others: no connection logs",
     "stratosphere 004, 006, 009: no conn.log, or none with labels",
-    "joy-flows: flows without connection states, answers of DNS as flows of their own; no records"
-    " that the gateway could have made",
     "nest captures that were filtered from longer ones",
 )
 """What of the data is not judged, and why."""

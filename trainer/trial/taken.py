@@ -82,7 +82,7 @@ def take(
         slices,
         np.concatenate([none, *(p[1] for p in parts)]),
         np.concatenate([none, *(p[2] for p in parts)]),
-        _labels(slices, path, judge),
+        labels(slices, path, judge),
         lan,
     )
     seen = Packets.concat(packets)
@@ -94,7 +94,8 @@ def take(
     return Taken(stream, devices, _malice(seen, stream))
 
 
-def _labels(slices: Conns, path: Path, judge: Judge | None) -> Array:
+def labels(slices: Conns, path: Path, judge: Judge | None) -> Array:
+    """Return int8[n] from a judge, or from the simulator's labels beside a capture."""
     marks = simulate.labels_path(path)
     if judge is not None:
         return codes(judge(slices))

@@ -55,7 +55,7 @@ def check(again: Callable[[], Settings], path: Path | None = None, *, quick: boo
         return 1
     loaded: list[Bundle] = []
     report.run("settings", lambda: checkpoints.settings_said(path, settings))
-    report.run("interface", lambda: interface(settings))
+    report.run("interface", lambda: interface(settings, late=quick))
     for name, said in () if quick else remarks(settings):
         report.run("interface", _raising(Note(f"{name}: {said}")))
     report.run("ring", lambda: checkpoints.ring(settings))
@@ -85,8 +85,11 @@ def _raising(error: GuardianError) -> Test:
     return test
 
 
-def interface(settings: Settings) -> str:
-    """Return what is known of the interfaces; raises CaptureError or ConfigError."""
+def interface(settings: Settings, *, late: bool = False) -> str:
+    """Return what is known of the interfaces; raises CaptureError or ConfigError.
+
+    late: none may be there yet, as at boot, where the daemon waits for the first.
+    """
     names = settings.capture.interface
     there = ", ".join(interfaces.names())
     if not names:
@@ -94,6 +97,8 @@ def interface(settings: Settings) -> str:
         hint = f"; {likely} looks like the LAN side" if likely else ""
         raise ConfigError(f"none is named: set [capture] interface; this machine has {there}{hint}")
     missing = [name for name in names if name not in interfaces.names()]
+    if len(missing) == len(names) and late:
+        raise Note(f"not there yet: {', '.join(names)}; the daemon waits for it")
     if len(missing) == len(names):
         raise CaptureError(f"there is no {missing[0]}: this machine has {there}")
     for name in names:

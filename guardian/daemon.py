@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +48,8 @@ REPEAT_S = 600.0
 """Seconds until the same refusal of the disk's is told again."""
 _refused: list[Any] = ["", 0.0]
 """What was told last, and when."""
+AWAIT_S = 0.5
+"""Seconds between looks for an interface that is not there yet."""
 PRUNE_S = 600.0
 """Seconds between looks for outdated rows."""
 
@@ -83,6 +85,7 @@ class Daemon:
         with ExitStack() as stack:
             notifier = Notifier()
             stack.callback(notifier.close)
+            await_one(settings.capture.interface, notifier)
             settings = self._settings = replace(settings, capture=once(settings.capture))
             live = LiveCapture(settings.capture)
             stack.callback(live.close)
@@ -268,6 +271,21 @@ class Daemon:
         parts.pipeline = fresh
         parts.recorder = Recorder(parts.store, fresh, parts.publisher)
         parts.polling = Polling(parts.store, fresh)
+
+
+def await_one(names: Sequence[str], notifier: Notifier) -> None:
+    """Wait until one of the interfaces is there, where systemd started us.
+
+    At boot a bridge, a VLAN or a USB card may come late. systemd's own limit for a start ends this,
+    and it tries anew; a person who mistyped a name is told at once.
+    """
+    told = False
+    while notifier.present and not set(names) & set(interfaces.names()):
+        if not told:
+            log.warning("waiting for %s, which is not there yet", ", ".join(names))
+            notifier.send(f"STATUS=waiting for {', '.join(names)}")
+            told = True
+        time.sleep(AWAIT_S)
 
 
 def once(settings: CaptureSettings) -> CaptureSettings:

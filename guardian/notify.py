@@ -20,6 +20,11 @@ class Notifier:
             self._socket = socket.socket(socket.AF_UNIX, kind)
             self._socket.connect(name)
 
+    @property
+    def present(self) -> bool:
+        """Somebody listens: systemd started us."""
+        return self._socket is not None
+
     def send(self, *lines: str) -> None:
         """Send lines such as READY=1, WATCHDOG=1, STOPPING=1, STATUS=text."""
         if self._socket is not None:

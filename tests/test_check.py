@@ -63,6 +63,14 @@ def test_quick_is_quiet_about_what_takes_time(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_an_interface_that_comes_late_stops_no_start(tmp_path: Path) -> None:
+    code, *lines = run("--set", f"store.path={tmp_path / 'g.db'}", "-i", "late0,late1")
+    assert code == ["0"]
+    assert ["note", "interface", "not there yet: late0, late1; the daemon waits for it"] in lines
+    late = settings(tmp_path, capture={"interface": ("late0",)})
+    assert said(check.interface, late)[0] == "WRONG"
+
+
 def test_a_file_with_a_password_that_all_may_read_is_noted(tmp_path: Path) -> None:
     file = tmp_path / "g.toml"
     file.write_text('[mqtt]\npassword = "x"\n', encoding="utf-8")

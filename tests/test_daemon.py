@@ -155,7 +155,11 @@ def test_capturing_needs_one_capability_and_no_other(tmp_path: Path) -> None:
         join(device, "eth0", gateway, "lan0")
         device.ip("addr", "add", "192.168.60.20/24", "dev", "eth0")
         gateway.ip("addr", "add", "192.168.60.1/24", "dev", "lan0")
+        gateway.ip("link", "set", "lan0", "name", "late0")  # as a card that is not there yet
         with daemon(gateway, db, "lan0", address, *little) as (process, log):
+            until(lambda: "STATUS=waiting for lan0" in said, "it waits", 60)
+            gateway.ip("link", "set", "late0", "name", "lan0")
+            gateway.ip("link", "set", "lan0", "up")
             until(lambda: "READY=1" in said or process.poll() is not None, "it is ready", 60)
             assert process.poll() is None, log.read_text(encoding="utf-8")
             status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")

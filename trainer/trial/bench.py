@@ -6,17 +6,19 @@ grafts can be judged, and each sequence is handed to all scorers. A test holds i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from guardian.addresses import Lan
 from guardian.alerts import AlertSettings, IncidentTable, Ruler
+from guardian.arpwatch import Finding
 from guardian.bundle import Bundle
 from guardian.const import ROWS_PER_CHUNK
 from guardian.devices import DeviceTable
 from guardian.features import FeatureExtractor
+from guardian.incidents import IncidentEvent
 from guardian.scoring import Scorer
 from guardian.sequences import SequenceTable
 from guardian.tables import F64, I32, I64, Array, Scores, Sequences
@@ -89,8 +91,9 @@ class Bench:
         ruler = Ruler.of(bundle, scorer.score)
         return cls(bundle, scorer, ruler, rivals or Rivals())
 
-    def play(self, stream: Stream, devices: DeviceTable) -> Played:
-        """Judge a stream whose slices come in the order they were told."""
+    def play(self, stream: Stream, devices: DeviceTable, arps: Sequence[Finding] = ()) -> Played:
+        """Judge a stream whose slices come in the order they were told, and what its ARP gave
+        away in between."""
         lan = Lan(stream.lan)
         extractor = FeatureExtractor(lan, utc_offset_s=stream.utc_offset_s)
         table = SequenceTable(self.bundle.window, len(self.bundle.features))
@@ -103,8 +106,13 @@ class Bench:
         record = record.reshape(-1)
         best: dict[str, F64] = {}
         touched = np.zeros(len(first), dtype=np.bool_)
-        for k in range(0, len(stream), ROWS_PER_CHUNK):
-            part = stream.take(slice(k, k + ROWS_PER_CHUNK))
+        for k, end, finding in _parts(stream, arps):
+            for name, incident_table in incidents.items():
+                if finding is not None:
+                    opened[name] += _opened(incident_table.arp(finding))
+            part = stream.take(slice(k, end))
+            if not len(part):
+                continue
             rows = extractor.step(part.slices, part.orig_device, part.resp_device)
             sequences = table.step(rows)
             scores = self.scorer.score(sequences)
@@ -117,14 +125,7 @@ class Bench:
                 np.maximum.at(column, at, values)
             now = int(part.slices.told[-1])
             for name, incident_table in incidents.items():
-                for event in incident_table.step(part.slices, rows, scores, now):
-                    if event.change in ("opened", "held"):
-                        one = event.incident
-                        key = one.device.mac or f"ip:{one.device.ip}"
-                        uids = tuple(c.uid for c in one.connections)
-                        opened[name].append(
-                            Opened(key, one.opened, one.cause, one.speaker, one.score, uids)
-                        )
+                opened[name] += _opened(incident_table.step(part.slices, rows, scores, now))
         for name, by_slice in self.rivals.by_slice.items():
             column = best.setdefault(name, np.full(len(first), -np.inf))
             np.maximum.at(column, record, by_slice(stream))
@@ -147,6 +148,30 @@ class Bench:
             "anomaly": scores.anomaly.astype(np.float64),
         }
         return out | {name: rival(sequences) for name, rival in self.rivals.by_sequence.items()}
+
+
+def _parts(stream: Stream, arps: Sequence[Finding]) -> Iterator[tuple[int, int, Finding | None]]:
+    """Yield (begin, end) of each part of a stream, with the finding that comes before it."""
+    cuts = [(int(np.searchsorted(stream.slices.told, one.told)), one) for one in arps]
+    begin: int = 0
+    before: Finding | None = None
+    for cut, one in (*cuts, (len(stream), None)):
+        yield begin, min(cut, begin + ROWS_PER_CHUNK), before
+        for k in range(begin + ROWS_PER_CHUNK, cut, ROWS_PER_CHUNK):
+            yield k, min(cut, k + ROWS_PER_CHUNK), None
+        begin, before = cut, one
+
+
+def _opened(events: Iterable[IncidentEvent]) -> list[Opened]:
+    """Return the incidents that opened."""
+    out = []
+    for event in events:
+        if event.change in ("opened", "held"):
+            one = event.incident
+            key = one.device.mac or f"ip:{one.device.ip}"
+            uids = tuple(c.uid for c in one.connections)
+            out.append(Opened(key, one.opened, one.cause, one.speaker, one.score, uids))
+    return out
 
 
 def _lives(stream: Stream, devices: DeviceTable) -> dict[str, tuple[int, int]]:

@@ -63,7 +63,7 @@ def take(path: Path, *, lan: tuple[str, ...] = (), judge: Judge | None = None) -
     devices.learn_from_conns(records)
     slices, _ = cut(records)
     label = labels(slices, path, judge or _nobody)
-    return Taken(Stream(path.name, slices, *devices.sides(slices), label, lan), devices, None)
+    return Taken(Stream(path.name, slices, *devices.sides(slices), label, lan), devices, (), None)
 
 
 def _nobody(conns: Conns) -> list[str]:

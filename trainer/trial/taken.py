@@ -10,6 +10,7 @@ import numpy as np
 
 from guardian import capture, simulate
 from guardian.addresses import Lan, mac_pack
+from guardian.arpwatch import ArpWatch, Finding
 from guardian.conns import ConnTable
 from guardian.decode import Decoder
 from guardian.devices import DeviceTable
@@ -30,6 +31,8 @@ class Taken:
     stream: Stream
     devices: DeviceTable
     """As it stands at the end; a device's first sighting is what it was."""
+    arps: tuple[Finding, ...]
+    """What its ARP gave away."""
     malice: I64 | None
     """int64[k], rising: the moments of the packets of malicious connections; None for logs."""
 
@@ -54,12 +57,13 @@ def take(
         stream = streams.read(path, lan=lan, judge=judge)
         devices = DeviceTable(Lan(lan))
         devices.learn_from_conns(read_log(path, Lan(lan)).conns)
-        return Taken(stream, devices, None)
+        return Taken(stream, devices, (), None)
     home = Lan(lan)
     devices, table, decoder = DeviceTable(home), ConnTable(home), Decoder(ignore_checksums=True)
     parts: list[tuple[Conns, Array, Array]] = []
     packets: list[Packets] = []
     arps: list[Arps] = []
+    watch, found = ArpWatch(), list[Finding]()
 
     def add(pieces: Conns) -> None:
         if len(pieces):
@@ -71,6 +75,7 @@ def take(
             devices.step(decoded)
             packets.append(decoded.packets)
             arps.append(decoded.arps)
+            found += watch.step(decoded.arps)
             add(table.step(decoded).slices)
     add(table.finish().slices)
     if not packets:
@@ -90,8 +95,8 @@ def take(
         mac = np.uint64(mac_pack(infected))
         asked = Arps.concat(arps)
         malice = [seen.ts[seen.src_mac == mac], asked.ts[asked.src_mac == mac]]
-        return Taken(stream, devices, np.sort(np.concatenate(malice)))
-    return Taken(stream, devices, _malice(seen, stream))
+        return Taken(stream, devices, tuple(found), np.sort(np.concatenate(malice)))
+    return Taken(stream, devices, tuple(found), _malice(seen, stream))
 
 
 def labels(slices: Conns, path: Path, judge: Judge | None) -> Array:

@@ -29,6 +29,8 @@ READY = "ready"
 CURRENT = "current"
 TRIAL = "trial"
 LAST = "last.json"
+BACK = "rolled back"
+"""What `note` says where the one before was taken again; of the others: installed, refused."""
 MAX_NOTE = 65_536
 """Bytes of last.json; a rehearsal's sentences are in it."""
 CRASHES = 2
@@ -153,7 +155,7 @@ class BundleHome:
             raise BundleError(f"cannot write {self.folder}: {error.strerror or error}") from error
         self.settled()
         found = self.chosen()
-        self.note("rolled back", why, found)
+        self.note(BACK, why, found)
         return found
 
     def settled(self) -> None:

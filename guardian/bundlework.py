@@ -10,7 +10,7 @@ import click
 
 from guardian import bundle as bundles
 from guardian.bundle import Bundle
-from guardian.bundlehome import BundleHome
+from guardian.bundlehome import BACK, BundleHome
 from guardian.bundleready import REHEARSED_S, summary
 from guardian.config import Settings
 from guardian.const import NS
@@ -38,21 +38,22 @@ def status(config: Path | None, db: Path | None, as_json: bool) -> None:
     }
     if found["used"] is None and not named:
         found["used"] = _about(bundles.default_path(), "")
-        if found["before"] is None and home.current.is_dir():
-            found["before"] = found["used"]
+    elif found["before"] is None and not named:
+        found["before"] = _about(bundles.default_path(), "")
     last = home.last()
     if as_json:
         print_json({**found, "fixed": bool(named), "on_trial": home.on_trial, "last": last})
         return
-    for what, one in found.items():
-        click.echo(f"{what:7} {_line(one) if one else 'none'}")
+    for which, one in found.items():
+        click.echo(f"{which:7} {_line(one) if one else 'none'}")
     if named:
         click.echo(paragraph("[model] bundle names it: nothing is installed beside it."))
     if home.on_trial:
         click.echo(paragraph("It is new: it is taken back if the daemon falls with it."))
     if last:
         why = f": {harmless(str(last.get('why')))}" if last.get("why") else ""
-        said = harmless(f"{last.get('bundle') or 'what lay ready'} was {last.get('what')}")
+        what, name = str(last.get("what")), str(last.get("bundle") or "what lay ready")
+        said = harmless(f"back to {name}" if what == BACK else f"{name} was {what}")
         click.echo(paragraph(f"Last: {said}{why}."))
         _say_rehearsal(last.get("rehearsal"))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from guardian.errors import BundleError
 
-LOAD_S = 120.0
+LOAD_S = 300.0
 """Seconds that loading may take; the child is killed then."""
 REHEARSE_S = 3_600.0
 """And a rehearsal, which only takes what is left of the processor."""

@@ -58,7 +58,7 @@ def confine(cpu_s: int) -> None:
         with suppress(OSError, ValueError):
             resource.setrlimit(what, (most, most))
     with suppress(OSError):
-        os.nice(19)
+        os.nice(10)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 

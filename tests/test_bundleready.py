@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +29,8 @@ from guardian.polling import Polling
 from guardian.simulate import SCENARIOS, simulate
 from guardian.store import Store
 from tests import bundles
+from tests.broker import until
+from tests.conftest import ROOT
 from trainer import sign
 
 
@@ -52,7 +56,7 @@ def laid(home: BundleHome, version: str, **changes: Any) -> Bundle:
 
 def stepped(ready: ReadyBundle, judging: Judging) -> Bundle | None:
     """Step until the trial is over."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 100
     while time.monotonic() < deadline:
         fresh = ready.step(judging)
         if fresh is not None or not ready.busy:
@@ -338,6 +342,7 @@ def test_the_commands_reach_the_daemon(lived: Path, home: BundleHome, tmp_path: 
     assert "by-hand 7 shall take over" in done.output
     shown = json.loads(run(cli, ["bundle", "status", "--db", db, "--json"]).output)
     assert (shown["ready"]["version"], shown["before"], shown["fixed"]) == ("7", None, False)
+    assert "none" in run(cli, ["bundle", "status", "--db", db]).output
     assert shown["used"]["name"] == "default"
     lan = Lan()
     with Store(tmp_path / "guardian.db") as store:
@@ -368,3 +373,32 @@ def test_a_summary_is_short_and_does_nothing_to_a_terminal(home: BundleHome) -> 
     assert said.isprintable()
     assert "calibrated" not in summary(laid(home, "1", summary=7))
     assert summary(laid(home, "1")).startswith("Made 1970-01-01 with Guardian 0, float32")
+
+
+@pytest.mark.net
+@pytest.mark.slow
+def test_a_running_daemon_takes_it_and_goes_back(tmp_path: Path) -> None:
+    config, log = tmp_path / "guardian.toml", tmp_path / "log"
+    db = tmp_path / "guardian.db"
+    config.write_text(f'[capture]\ninterface = "lo"\n[store]\npath = "{db}"\n')
+    words = [sys.executable, "-m", "guardian.cli"]
+    with log.open("w") as file:
+        daemon = subprocess.Popen([*words, "run", "-c", str(config)], stderr=file, cwd=ROOT)
+    try:
+        until(lambda: "watching lo" in log.read_text(), "the daemon runs")
+        new = bundles.write_constant(tmp_path / "new", changes={"version": "7"})
+        given = ["-c", str(config)]
+        run = CliRunner().invoke
+        assert run(cli, ["bundle", "install", str(new), *given]).exit_code == 0
+        until(lambda: "bundle by-hand 7 judges from now on" in log.read_text(), "it takes over", 60)
+        shown = run(cli, ["bundle", "status", *given]).output
+        assert "used    by-hand 7" in shown
+        assert "Last: by-hand 7 was installed." in shown
+        assert "before  default" in shown
+        assert run(cli, ["bundle", "rollback", *given]).exit_code == 0
+        until(lambda: "bundle default" in log.read_text().split("takes over")[1], "it goes back")
+        assert "Last: back to default" in run(cli, ["bundle", "status", *given]).output
+    finally:
+        daemon.terminate()
+        assert daemon.wait(20) == 0
+    assert not (tmp_path / "bundles" / TRIAL).exists()

@@ -147,14 +147,16 @@ def copy_running(target: Path) -> None:
 
     Raises InstallError where what runs is a checkout or came from the system's package manager.
     """
-    for found in closure(NAME, "pip", *ADDED):
+    wanted = closure(NAME, "pip", *ADDED)
+    for found in wanted:
         editable = json.loads(found.read_text("direct_url.json") or "{}").get("dir_info", {})
         if editable.get("editable") or not found.files or not found.read_text("RECORD"):
             raise InstallError(
                 f"{found.name} runs from a checkout or the system's packages, which cannot be "
                 "copied: `make wheel`, then guardian install --wheel dist/guardian_home-*.whl"
             )
-        for path in found.files:
+    for found in wanted:
+        for path in found.files or ():
             if ".." in path.parts or path.parts[0] == "bin" or "__pycache__" in path.parts:
                 continue  # its programs, which only their own environment can run
             source = Path(str(found.locate_file(path)))

@@ -17,7 +17,7 @@ import numpy as np
 from guardian import pcapwalk, zeeklog
 from guardian.const import BATCH_FRAMES, MAX_FRAME_BYTES, NS
 from guardian.errors import InputError
-from guardian.feed import GZIP_MAGIC, Feed, head, label, opened
+from guardian.feed import GZIP_MAGIC, LEAST_BYTES, Feed, head, label, opened
 from guardian.frames import cut_batches, rows_at
 from guardian.pcapng import SECTION_MAGIC, read_pcapng
 from guardian.tables import Frames
@@ -94,7 +94,7 @@ def read_frames(path: str | Path, batch: int = BATCH_FRAMES) -> Iterator[Frames]
         kind = _kind(stream, name)
         if kind == "log":
             raise InputError(f"{name} is a connection log and holds no packets: give a capture")
-        feed = Feed(stream)
+        feed = Feed(stream, LEAST_BYTES) if kind == "pcap" else Feed(stream)
         try:
             yield from (read_pcap if kind == "pcap" else read_pcapng)(feed, name, batch)
         finally:
@@ -112,6 +112,7 @@ def read_pcap(feed: Feed, name: str, batch: int) -> Iterator[Frames]:
     packets, now, used, trouble = 0, 0, 24, ""
     while True:
         offsets, stop = pcapwalk.offsets(feed.data, feed.size, used, order)
+        feed.fit(len(offsets), batch)
         fields = rows_at(feed.data, offsets, 16).view(order + "u4")
         caplen = fields[:, 2].astype(np.int64)
         wrong = caplen > MAX_FRAME_BYTES

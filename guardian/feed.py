@@ -20,7 +20,9 @@ from guardian.errors import InputError
 from guardian.tables import U8
 
 BLOCK_BYTES = 8 << 20
-"""Bytes read at once: some twenty thousand frames of usual sizes. More no longer fits a cache."""
+"""Bytes read at once: some twenty thousand frames of usual sizes."""
+LEAST_BYTES, MOST_BYTES = 2 << 20, 16 << 20
+"""Bounds of a block that is fitted to what it holds."""
 
 PEEK_BYTES = 65_536
 """Bytes that can be looked at before reading: the header lines of any log."""
@@ -102,6 +104,14 @@ class Feed:
             self._first = stream.read1(_ALL)
             self._read = stream.raw.readinto
             self._poll = _poll_of(stream)
+
+    def fit(self, found: int, wanted: int) -> None:
+        """Read more at once from now on, or less, so that a block holds about `wanted` things, and
+        no more; `found` were in this one."""
+        if found > wanted:
+            self._block = max(self._block // 2, LEAST_BYTES)
+        elif 2 * found <= wanted and self.size >= self._block:
+            self._block = min(self._block * 2, MOST_BYTES)
 
     def close(self) -> None:
         """Let go of the decompressor; the stream itself is its opener's."""

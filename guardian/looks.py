@@ -19,6 +19,8 @@ SHELL_IDLE_NS = 3_600 * NS
 _SHELLS = (b"ssh", b"ftp")
 _WHOLE = frozenset((b"http", b"ssl", b"ssh", b"ftp", b"smtp", b"irc", b"pop3", b"imap", b"xmpp"))
 """Services that Zeek confirms only where it saw the connection from its start."""
+_FIRST = 2
+"""Payloads of a connection looked at before the others."""
 _NAMED_LATER = frozenset((QUIC, b"ssl"))
 """Services whose name may come in pieces."""
 
@@ -73,8 +75,8 @@ def look_all(store: Store, packets: Packets, data: U8, slots: I64, index: I64, a
     if not len(hungry):
         return
     slots, index, asks, wanted = slots[hungry], index[hungry], asks[hungry], wanted[hungry]
-    begins = np.append(True, slots[1:] != slots[:-1])
-    rows, place = slots[begins], np.cumsum(begins) - 1
+    begins, place = _rows(slots)
+    rows = slots[begins]
     rank = np.where(asks, _count(asks, begins, place), _count(~asks, begins, place))
     columns = (store.ints[rows, SNIFF], store.service[rows], store.host[rows])
     idle = store.ints[rows, IDLE].tolist()
@@ -100,8 +102,19 @@ def look_all(store: Store, packets: Packets, data: U8, slots: I64, index: I64, a
                 more[row] = at
         return more
 
-    # Few want more than the first packets: those go on from where they said so.
-    until = go(np.flatnonzero(rank < wanted), {})
+    # Two payloads tell most. The rest is looked at where they did not, and few then want more than
+    # the first packets: those go on from where they said so.
+    picked = np.flatnonzero(rank < wanted)
+    early = _count(np.ones(len(picked), dtype=np.bool_), *_rows(place[picked])) < _FIRST
+    until = go(picked[early], {})
+    rest = picked[~early]
+    if len(rest):
+        unsure = np.zeros(len(rows), dtype=np.bool_)
+        for row in np.unique(place[rest]).tolist():
+            memory = known[row][0]
+            hungry_still = service.hungry_one(memory, True) or service.hungry_one(memory, False)
+            unsure[row] = hungry_still and row not in until
+        until |= go(rest[unsure[place[rest]]], {})
     if until:
         patient = np.zeros(len(rows), dtype=np.bool_)
         patient[list(until)] = True
@@ -110,6 +123,12 @@ def look_all(store: Store, packets: Packets, data: U8, slots: I64, index: I64, a
     store.service[rows] = [one[1] for one in known]
     store.host[rows] = [one[2] for one in known]
     store.ints[rows, IDLE] = [one[3] for one in known]
+
+
+def _rows(place: I64) -> tuple[Bool, I64]:
+    """Return of packets in order of their rows where a row begins, and the number of each's row."""
+    begins = np.append(True, place[1:] != place[:-1])
+    return begins, np.cumsum(begins) - 1
 
 
 def _count(sent: Bool, begins: Bool, place: I64) -> I64:

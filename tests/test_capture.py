@@ -254,12 +254,14 @@ def test_batches_and_blocks_change_nothing(
     init = feed.Feed.__init__
 
     def small_blocks(self: feed.Feed, stream: io.BufferedReader, block: int = 100) -> None:
-        init(self, stream, block)
+        init(self, stream, min(block, 100))
 
     for content in (pcap(PACKETS), pcapng(PACKETS)):
         whole = read(tmp_path, content)
         with monkeypatch.context() as patch:
             patch.setattr(feed.Feed, "__init__", small_blocks)
+            patch.setattr(feed, "LEAST_BYTES", 100)
+            patch.setattr(feed, "MOST_BYTES", 800)
             got = read(tmp_path, content, batch)
         assert len(got) > 1
         assert max(len(f) for f in got) <= batch
@@ -278,7 +280,7 @@ def test_the_clock_never_runs_back(tmp_path: Path) -> None:
 
 
 def test_a_frame_larger_than_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(capture, "LEAST_BYTES", 100)
     big = [bytes(MAX_FRAME_BYTES), b"small"]
     assert bodies(read(tmp_path, pcap(big))) == big
     assert bodies(read(tmp_path, pcapng(big))) == big
@@ -297,7 +299,7 @@ def test_memory_stays_a_few_blocks(tmp_path: Path) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert packets == 80_000
-    assert peak < 5 * feed.BLOCK_BYTES  # four and the buffers of gzip, which grew in 3.13
+    assert peak < 5 * feed.MOST_BYTES  # four and the buffers of gzip, which grew in 3.13
 
 
 # --- standard input --------------------------------------------------------------
@@ -504,3 +506,16 @@ def their_time(about: Any) -> Any:
     if hasattr(about, "tshigh"):
         return (about.tshigh << 32 | about.tslow) * NS // int(about.tsresol)
     return int(about.sec) * NS + int(about.usec) * 1_000
+
+
+def test_blocks_fit_what_they_hold(tmp_path: Path) -> None:
+    """Blocks grow while they hold few frames, and shrink where they hold too many for a batch."""
+    path = tmp_path / "it"
+    head = struct.pack("<IIII", 1, 1, 1_000, 1_000)
+    small = struct.pack("<IIII", 1, 1, 0, 0) * 400_000
+    path.write_bytes(pcap([]) + (head + bytes(1_000)) * 12_000 + small)
+    blocks = [len(f.data) - feed.SPARE_BYTES for f in capture.read_frames(path, batch=8_192)]
+    assert blocks[0] == feed.LEAST_BYTES
+    assert max(blocks) >= 2 * feed.LEAST_BYTES
+    assert min(blocks[-20:-1]) < max(blocks)
+    assert sum(len(f) for f in capture.read_frames(path, batch=8_192)) == 412_000

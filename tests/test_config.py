@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import logging
-import os
 import re
 import subprocess
 from dataclasses import fields, replace
@@ -16,7 +13,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardian import config, configtext, layers, logs, options
+from guardian import config, configtext, layers, options
 from guardian.cli import cli
 from guardian.errors import ConfigError
 from guardian.option import Key, Rule, toml
@@ -375,48 +372,6 @@ def test_the_password_may_lie_in_a_file(tmp_path: Path) -> None:
     assert config.mqtt_password(settings) == "secret"
     with pytest.raises(ConfigError, match="cannot read"):
         config.mqtt_password(config.MqttSettings(password_file=str(tmp_path / "none")))
-
-
-def test_the_parts_of_the_log_are_those_of_the_code() -> None:
-    named = set()
-    for path in (ROOT / "guardian").rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        named |= set(re.findall(r'getLogger\("guardian\.(\w+)"\)', text))
-    assert named == set(logs.PARTS)
-
-
-def test_a_line_of_the_log_has_its_level_and_can_do_no_harm(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(logs, "in_journal", lambda _stream: True)
-    root = logging.getLogger()
-    kept, level = list(root.handlers), root.level
-    try:
-        logs.begin()
-        logs.set_levels("warning", {"capture": "debug"})
-        logging.getLogger("guardian").info("not said")
-        logging.getLogger("guardian.store").info("not said")
-        logging.getLogger("guardian.capture").debug("named %s", "a\x1b[2Jb\nc")
-        logging.getLogger("guardian").warning("two\nlines")
-        said = capsys.readouterr().err
-    finally:
-        root.handlers[:] = kept
-        root.setLevel(level)
-        logs.set_levels("info", {})
-    assert said.splitlines() == ["<7>named a [2Jb", "<7>c", "<4>two", "<4>lines"]
-
-
-def test_a_stream_into_the_journal_is_known_by_its_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with (tmp_path / "stream").open("w", encoding="utf-8") as stream:
-        found = os.fstat(stream.fileno())
-        assert not logs.in_journal(stream)
-        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
-        assert logs.in_journal(stream)
-        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino + 1}")
-        assert not logs.in_journal(stream)
-    assert not logs.in_journal(io.StringIO())
 
 
 def test_a_link_to_the_file_stays_a_link(tmp_path: Path) -> None:

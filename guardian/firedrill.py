@@ -164,6 +164,7 @@ class FireDrill:
             if event.incident.device.mac == DRILL_MAC and event.told and event.change == "opened":
                 self._told_at = now
                 self.last = time.time_ns()
+                self._parts.store.name_device(DRILL_MAC, NAME)
                 span = (now - self._begun) / NS
                 self._parts.store.set_fact(DRILL_LAST, str(self.last))
                 self._say(f"worked: told {span:.0f} s after the first frame")

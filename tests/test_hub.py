@@ -480,7 +480,9 @@ def test_a_drill_rings_and_leaves_nothing(bundle: bundles.Bundle, store: Store) 
     running.hub.drill.start()
     with pytest.raises(KeyError, match="runs already"):
         running.hub.drill.start()
-    told = running.tick(60)
+    told = running.tick(12)
+    assert store.names() == {DRILL_MAC: "Fire drill"}  # as the command line calls it
+    told += running.tick(48)
     assert [e.change for e in told if e.told] == ["opened", "escalated", "closed"]
     assert {e.incident.device.name for e in told} == {"Fire drill"}
     assert running.hub.drill.said.partition(": ")[2].startswith("worked: told")

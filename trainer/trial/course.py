@@ -21,6 +21,7 @@ from trainer.trial.grafts import (
     chosen,
     guest_of,
     hosts_of,
+    lookalikes,
     mixed,
     placebo_of,
     simulated,
@@ -37,6 +38,7 @@ MOST_GUESTS = 3
 SEED = 20_261_122
 
 IN_PLACE, HOMES, GRAFTED, SIMULATED = "in place", "homes", "grafted", "simulated"
+LOOKALIKES = "look-alikes"
 PARTS = (IN_PLACE, HOMES, GRAFTED, SIMULATED)
 
 
@@ -79,7 +81,7 @@ class Course:
 
     def case(self, subject: Subject, one: Taken) -> Case:
         """Judge one capture of a subject as it was recorded."""
-        played = self.bench.play(one.stream, one.devices)
+        played = self.bench.play(one.stream, one.devices, one.arps)
         keys = {device.index: device.key for device in one.devices.devices()}
         infected = infected_of(played, keys)
         if subject.infected:
@@ -147,6 +149,7 @@ def walk(course: Course, every: Sequence[Subject], only: Collection[str]) -> dic
     if SIMULATED in only:
         course.echo("simulating infections")
         found |= insert(course, SIMULATED, list(simulated()), hosts, pools, HOSTS_AN_INFECTION)
+        found[LOOKALIKES] = alike(course, list(lookalikes()), hosts)
     return found
 
 
@@ -202,3 +205,14 @@ def insert(
         left = spent / (number + 1) * (len(guests) - number - 1)
         course.echo(f"{name}: {guest.name}; {number + 1} of {len(guests)}, about {left:.0f} s left")
     return {name: report.part(rows) | {"placebo": report.placebo(shams, pools)}}
+
+
+def alike(course: Course, guests: list[Guest], hosts: list[Host]) -> list[dict[str, Any]]:
+    """Judge benign events in the lives of hosts; return what each raised."""
+    rng = np.random.default_rng(SEED)
+    out = []
+    for number, guest in enumerate(guests):
+        lives = chosen(hosts, number, HOSTS_AN_INFECTION)
+        put = [course.graft(host, guest, float(rng.uniform(0.4, 0.8))) for host in lives]
+        out.append(report.lookalike_row(guest.name, put))
+    return out

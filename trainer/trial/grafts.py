@@ -17,7 +17,8 @@ import numpy as np
 
 from guardian import simulate as simulation
 from guardian.const import NS
-from guardian.simulate.scenario import INFECTIONS, MORE_INFECTIONS, TEST_SEED, home
+from guardian.simulate.build import build
+from guardian.simulate.scenario import INFECTIONS, LOOKALIKES, MORE_INFECTIONS, TEST_SEED, home
 from guardian.simulate.training import SLOW
 from guardian.tables import I64
 from trainer.streams import Stream, graft
@@ -39,6 +40,8 @@ SIMULATED_HOURS = {**dict.fromkeys(SLOW, 8.0), "slow-scan": 26.0}
 """How long a home with an infection lasts; others OTHER_HOURS. It begins at INFECTED_AT_H."""
 OTHER_HOURS = 2.0
 INFECTED_AT_H = 1.0
+EVENT_S = 1_800
+"""Seconds of a benign event that are put into another's life."""
 ARP_ALONE = ("arp-sweep", "arp-spoof")
 """Infections whose malice is no connection, so that nothing can be put into another's life."""
 KINDS = tuple(kind for kind in (*INFECTIONS, *MORE_INFECTIONS) if kind not in ARP_ALONE)
@@ -153,6 +156,28 @@ def simulated(kinds: Sequence[str] = KINDS, seed: int = 1) -> Iterator[Guest]:
             guest = guest_of(Subject(kind, (), "simulated", "attack"), one)
             if guest is not None:
                 yield guest
+
+
+def lookalikes(kinds: Sequence[str] = LOOKALIKES, seed: int = 1) -> Iterator[Guest]:
+    """Yield benign events of the simulator as guests: what the device does for EVENT_S from its
+    beginning."""
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in kinds:
+            path = Path(folder) / "home.pcap"
+            scenario = simulation.SCENARIOS[kind](
+                profile="test", hours=OTHER_HOURS, at_hours=INFECTED_AT_H, seed=TEST_SEED + seed
+            )
+            simulation.simulate(scenario, path)
+            one = take(path)
+            world, _, _ = build(scenario)
+            device = one.devices.index(world.hosts[scenario.infections[0].device].mac.hex(":"))
+            begin = int((scenario.start + INFECTED_AT_H * 3_600) * NS)
+            stream = one.stream
+            mine = (stream.orig_device == device) | (stream.resp_device == device)
+            mine &= (stream.slices.ts >= begin) & (stream.slices.ts < begin + EVENT_S * NS)
+            stream = stream.take(np.flatnonzero(mine)[:LONGEST])
+            if device >= 0 and len(stream):
+                yield Guest(kind, "simulated", stream, device, None, "")
 
 
 def chosen(hosts: Sequence[Host], number: int, count: int) -> list[Host]:

@@ -86,6 +86,9 @@ def markdown(report: dict[str, Any], *, title: str) -> str:
             out += [tables.scorers(part["macro"]), ""]
             out += [f"{tables.placebo(part['placebo'])} They are: {tables.fired(part['placebo'])}."]
             out += ["", tables.placebos(part["placebo"]), ""]
+    if report.get("look-alikes"):
+        out += ["### Simulated events that only look like attacks", ""]
+        out += [tables.lookalikes(report["look-alikes"]), ""]
     if report["homes"]:
         out += ["### Homes where nothing is wrong", "", tables.homes(report["homes"]), ""]
         out += [tables.rates(report["rates"]), ""]

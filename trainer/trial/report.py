@@ -193,6 +193,16 @@ def graft_row(
     return row
 
 
+def lookalike_row(name: str, cases: Sequence[Case]) -> dict[str, Any]:
+    """Return what a benign event raised in several lives."""
+    row: dict[str, Any] = {"event": name, "lives": len(cases)}
+    for whose in (GATEWAY, MODELS):
+        told = [figures.found(case, whose)[0] for case in cases]
+        row[whose] = sum(one.seconds is not None for one in told)
+        row[f"{whose} causes"] = sorted({one.cause for one in told if one.cause})
+    return row
+
+
 def placebo(shams: Sequence[Case], pools: Pools) -> dict[str, Any]:
     """Return what benign traffic raised where it was put into another device's life: incidents,
     and records over the lines."""

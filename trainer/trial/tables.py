@@ -20,6 +20,7 @@ RATES_HEAD = ("class of device", "devices", "device-days", "false incidents", "a
 GRAFTED_HEAD = ("attack", "kind", "before placebo", "placebos that fire", "found, net", "seconds",
                 "packets", "connections", "told as", "models alone, net", "records", "AUC", "AP",
                 "at 1 %", "at 0.1 %")  # fmt: skip
+LOOKALIKES_HEAD = ("benign event", "lives in which it raises one", "models alone", "told as")
 FOLDS_HEAD = ("without", "false incidents in benign homes", "device-days", "set-ups that raise one")
 PLACEBO_HEAD = ("placebo records over the line of", "10 %", "1 %", "0.1 %")
 FAMILIES_HEAD = ("kind", "attacks", "infected found", "AUC", "at 1 %", "at 0.1 %")
@@ -37,6 +38,8 @@ def short(report: dict[str, Any]) -> str:
             parts += [f"{name}, by record:", scorers(part["macro"]), ""]
             if "placebo" in part:
                 parts += [placebo(part["placebo"]), ""]
+    if report.get("look-alikes"):
+        parts += [lookalikes(report["look-alikes"]), ""]
     parts += [homes(report["homes"]), "", rates(report["rates"])]
     return "\n".join(parts) + "\n"
 
@@ -96,6 +99,15 @@ def grafted(rows: Sequence[dict[str, Any]]) -> str:
             f"{n:,}", *_figures(threat),
         ])  # fmt: skip
     return table(GRAFTED_HEAD, out)
+
+
+def lookalikes(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the table of benign events that look like attacks."""
+    return table(LOOKALIKES_HEAD, [
+        [row["event"], f"{row[GATEWAY]} of {row['lives']}", f"{row[MODELS]} of {row['lives']}",
+         ", ".join(row[f"{GATEWAY} causes"]) or "-"]
+        for row in rows
+    ])  # fmt: skip
 
 
 def folds(found: Sequence[dict[str, Any]]) -> str:

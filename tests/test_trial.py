@@ -30,7 +30,7 @@ from trainer.rows import Rows
 from trainer.streams import Stream, benign
 from trainer.trial import counters, figures, grafts, joy, page, report, rivals
 from trainer.trial.bench import GATEWAY, MODELS, Bench, Opened, Played, Rivals
-from trainer.trial.course import GRAFTED, HOMES, IN_PLACE, SIMULATED, Course, insert, walk
+from trainer.trial.course import GRAFTED, HOMES, IN_PLACE, SIMULATED, Course, alike, insert, walk
 from trainer.trial.figures import Case, Pools
 from trainer.trial.kitsune import Kitsune
 from trainer.trial.subjects import ATTACK, HOME, PHONE, SETUP, Subject, of_source, subjects
@@ -154,6 +154,19 @@ def test_a_simulated_infection_comes_into_a_life_at_its_moment(folder: Path, ben
     assert 0 < found.seconds < 60
     assert found.packets is not None
     assert found.packets > 0
+
+
+def test_a_benign_event_is_put_in_as_a_whole_and_counts_as_false(
+    folder: Path, bench: Bench
+) -> None:
+    course = Course(bench, folder, lambda _: None)
+    (update,) = grafts.lookalikes(("firmware-update",))
+    assert update.stream.slices.orig_ip_bytes.sum() + update.stream.slices.resp_ip_bytes.sum() > 1e6
+    assert not (update.stream.label > 0).any()
+    hosts = grafts.hosts_of(those()[0], course.take(those()[0])[0])
+    (row,) = alike(course, [update], hosts)
+    assert row["lives"] == len(hosts)
+    assert row[GATEWAY] == 0  # its calls are all answered
 
 
 def test_a_life_whose_placebo_fires_is_not_found(folder: Path, bench: Bench) -> None:

@@ -50,6 +50,9 @@ __all__ = [
 
 _WEEK_NS = 7 * 86_400 * NS
 
+LEAST_DOWNLOAD = 4_000
+"""Bytes of a slice below which no program was fetched: the smallest loaders have ten thousand."""
+
 DHCP = 67
 JOINS_NS = 120 * NS
 """A device that asks for an address so soon after it was first seen is a new one."""
@@ -232,7 +235,7 @@ class IncidentTable:
         line = own_line(
             self._line, suspicion.threat_past.high(evidence.past_rows), evidence.raise_most
         )
-        cause = self._ruler.classes[one.cause]
+        cause = _named(self._ruler.classes[one.cause], one)
         bad = self._wishes.watched(device, cause, one.told)
         if bad:
             line = self._line - evidence.bad_lower
@@ -516,6 +519,11 @@ class IncidentTable:
     def _all(self) -> Iterator[Open]:
         for causes in self._incidents.values():
             yield from causes.values()
+
+
+def _named(cause: str, one: Seen) -> str:
+    """Return the cause; a download that brought next to nothing is a call."""
+    return "c2" if cause == "download" and one.got < LEAST_DOWNLOAD else cause
 
 
 def _silent(one: Seen) -> bool:

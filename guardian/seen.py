@@ -58,6 +58,13 @@ class Seen(NamedTuple):
         out: F32 = self.step.rows.x[self.place]
         return out
 
+    @property
+    def got(self) -> int:
+        """Bytes that the device received in the slice."""
+        c = self.step.slices
+        k = int(self.step.rows.row[self.place])
+        return int((c.resp_bytes if self.outbound else c.orig_bytes)[k])
+
     def row(self, cause: str, level: float, new_peer: bool, *, score: float | None = None) -> Row:
         """Return all that an incident may want to keep of the slice."""
         c = self.step.slices

@@ -40,14 +40,17 @@ wrong. Everything between two markers is written by `make evaluate DATA=../share
   six of them; *simulated*: the same with every infection of the simulator at rates that no
   training home draws, each in four. Beside every graft stands its **placebo**: 100 slices
   of another home's benign device, put into the same life at the same moment. A life in which the
-  placebo raises an incident counts as not found ("net").
+  placebo raises an incident counts as not found ("net"). The simulator's harmless events that look
+  like attacks (updates, new apps, guests) are put in the same way, each in four lives.
 * **By connection.** A record has the highest score of its slices. AUC, average precision and recall
   are against the benign records of homes of *other* networks, set-ups among them; a capture weighs
   by the square root of its records there. "At 0.1 %" is the share of malicious records that reach
   the line which 0.1 % of those benign records reach. Below 100 records it is k of n. Means are over
   captures, each counting alike.
 * **False incidents a device-day** with the exact upper bound of a Poisson mean (95 %, one-sided).
-  Set-ups are counted apart: the device is seconds old.
+  Set-ups are counted apart: the device is seconds old. Laboratories on public addresses are knocked
+  at by strangers; an incident that rests on nothing but their connections is neither found nor
+  false.
 * **Baselines** stand in the same tables. What must learn was fitted on the recipe's own material,
   never on a capture that is judged. "anomaly" is the bundle's 50-20-20-50 autoencoder with one line
   for all devices.

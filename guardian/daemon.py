@@ -44,6 +44,8 @@ TICK_S = 1.0
 """Seconds the ring may stay silent before an empty batch moves the clock."""
 STATUS_S = 5.0
 """Seconds between status lines, and between looks at what the user wants."""
+OPEN_US = 1_800_000_000
+"""Microseconds that systemd waits for a large database to be converted: half an hour."""
 REPEAT_S = 600.0
 """Seconds until the same refusal of the disk's is told again."""
 _refused: list[Any] = ["", 0.0]
@@ -90,6 +92,8 @@ class Daemon:
             live = LiveCapture(settings.capture)
             stack.callback(live.close)
             pipeline = self._pipeline(bundle)
+            # A conversion, or a privacy level that was raised, reads and writes all of the file.
+            notifier.send(f"EXTEND_TIMEOUT_USEC={OPEN_US}", "STATUS=opening the database")
             store = stack.enter_context(
                 Store(
                     Path(settings.store.path),

@@ -123,7 +123,8 @@ class Store(Said, Told):
         except DamagedError as error:
             if not self._rescue:
                 raise
-            self._begin_anew(str(error))
+            # Without the advice for who must help themselves.
+            self._begin_anew(str(error).partition("): ")[0].removesuffix(")") + ")")
 
     def _begin_anew(self, why: str) -> None:
         """Move the file aside and begin a new one with what can be read of it. May raise."""

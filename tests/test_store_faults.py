@@ -282,6 +282,7 @@ def test_a_file_that_is_none_goes_aside_and_watching_goes_on(
     assert aside.read_bytes() == content
     assert str(aside) in caplog.text
     assert "a new database was begun" in caplog.text
+    assert "move it aside" not in caplog.text
 
 
 @pytest.mark.parametrize("clean", [True, False])

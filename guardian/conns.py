@@ -9,6 +9,7 @@ after every EVICT_EVERY-th packet since the start.
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -63,9 +64,9 @@ class ConnTable:
     """The living connections.
 
     lan says which addresses are local; capacity is the number of living connections kept;
-    seed makes keys and uids, and two tables with the same seed give the same uids. With
-    cut_is_gap, payload that a short capture left out is missed, as Zeek has it; a live capture
-    cuts frames on purpose and goes by the lengths in the headers.
+    seed makes uids, and two tables with the same seed give the same uids; by which words keys are
+    hashed nobody knows. With cut_is_gap, payload that a short capture left out is missed, as Zeek
+    has it; a live capture cuts frames on purpose and goes by the lengths in the headers.
     """
 
     def __init__(
@@ -77,8 +78,8 @@ class ConnTable:
         self.evicted = 0
         """Connections that were ended because the table was full."""
         self._seed = seed
-        self._salt = 0
-        self._words = keys.seeds(seed)
+        # Known words would let a sender choose which keys share a place of the index.
+        self._words = keys.seeds(secrets.randbits(256))
         self._store = Store(capacity, seed)
         self._index = SlotIndex()
         self._now = self._latest = -(1 << 62)
@@ -226,8 +227,7 @@ class ConnTable:
 
     def _rehash(self) -> None:
         """Take other words for the hash, and put all rows under their new hashes."""
-        self._salt += 1
-        self._words = keys.seeds(self._seed + (self._salt << 128))
+        self._words = keys.seeds(secrets.randbits(256))
         store = self._store
         slots = self._index.slots()
         hashes, turn = keys.again(

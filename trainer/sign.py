@@ -37,8 +37,8 @@ def make(path: Path) -> minisign.Key:
     check = hashlib.blake2b(b"Ed" + number + seed + public, digest_size=32).digest()
     secret = base64.b64encode(_HEAD + number + seed + public + check).decode("ascii")
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(f"untrusted comment: minisign secret key\n{secret}\n")
+    with os.fdopen(handle, "w", encoding="ascii") as out:
+        out.write(f"untrusted comment: minisign secret key\n{secret}\n")
     key = minisign.Key(number, public)
     public_path.write_text(
         f"untrusted comment: minisign public key {key.name}\n{key.line}\n", encoding="ascii"

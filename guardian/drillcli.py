@@ -13,8 +13,8 @@ from guardian.errors import GuardianError
 from guardian.shell import common, database, leave
 from guardian.tell import harmless
 
-WAIT_S = 200.0
-"""Longer than a drill takes to give up."""
+WAIT_S = 240.0
+"""Longer than a drill takes to give up, and the database to hear of it."""
 
 
 @click.command()

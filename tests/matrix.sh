@@ -83,6 +83,7 @@ boot() { # ROOT: boots it; leader is its first process, lan0 its LAN
 
 halt() {
     trap - EXIT
+    within journalctl -u guardian -u guardian-handover -n 30 --no-pager || true
     within systemctl poweroff || true
     wait "$nspawn" || true
 }
@@ -128,7 +129,6 @@ lives() { # what must hold of a daemon under its unit
     sends 192.168.77.2
     if sends 203.0.113.9; then echo "the kernel let it speak to the Internet" && return 1; fi
     within systemctl reset-failed
-    within guardian drill --wait
     lay_ready
     within systemctl start guardian-backup.service guardian-handover.service
     within guardian bundle status
@@ -164,6 +164,7 @@ by_wheel() {
     boot "$1"
     within /root/g/bin/guardian install --dry-run
     within /root/g/bin/guardian install
+    within guardian drill --wait # a rehearsal needs connections
     lives
     within /root/g/bin/guardian install
     lives

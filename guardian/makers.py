@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import gzip
 import importlib.util
+import io
 import logging
 import re
 import zlib
@@ -47,7 +48,7 @@ def makers(macs: Iterable[int]) -> dict[int, str]:
     if not wanted:
         return {}
     out: dict[int, tuple[int, str]] = {}
-    for line in _list().splitlines():
+    for line in io.StringIO(_list()):  # one line at a time: all of them would take 10 MB
         prefix, _, rest = line.partition("\t")
         here = wanted.get(prefix.rstrip())
         if here:
@@ -80,6 +81,6 @@ def _list() -> str:
 
 
 def _short(rest: str) -> str:
-    short, _, long = rest.partition("\t")
+    short, _, long = rest.rstrip("\n").partition("\t")
     name = safe_name(_FORMS.sub("", long.strip() or short.strip()))
     return name[:MAX_MAKER].strip(" -.,") or safe_name(short.strip())

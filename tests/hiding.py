@@ -1,6 +1,6 @@
 """What a device that hides gets away with: `python -m tests.hiding` prints a table.
 
-For docs/threat-model.md; the tests hold what is found (tests/test_evasion.py).
+For docs/threat-model.md; the tests hold what is found (tests.test_hiding.py).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.test_evasion import Bad, beacons, bursts, opened, spread
+from tests.test_hiding import Bad, beacons, bursts, opened, spread
 
 
 def at_most(value: int) -> Callable[[int], int]:

@@ -16,7 +16,7 @@ from trainer.zoo.config import FIELDS, PRESETS, Config
 from trainer.zoo.family import REGISTRY, Shape
 
 NAMES = (
-    "lstm-autoencoder", "deep-lstm-autoencoder", "lstm-classifier", "lstm-pair", "bilstm",
+    "lstm-autoencoder", "deep-lstm-autoencoder", "lstm-classifier", "lstm-pair", "views", "bilstm",
     "temporal-attention", "cnn-lstm", "transformer", "vae", "gan", "forest", "boosted", "ensemble",
 )  # fmt: skip
 

@@ -31,7 +31,7 @@ def needs_tensorflow() -> None:
 
 WINDOW, CLASSES, ROWS, BATCH = 4, 5, 256, 8
 NETWORKS = (
-    "lstm-autoencoder", "deep-lstm-autoencoder", "lstm-classifier", "lstm-pair", "bilstm",
+    "lstm-autoencoder", "deep-lstm-autoencoder", "lstm-classifier", "lstm-pair", "views", "bilstm",
     "temporal-attention", "cnn-lstm", "transformer", "vae", "gan",
 )  # fmt: skip
 PARAMETERS = {

@@ -329,3 +329,19 @@ def test_sort_is_stable(hashes: list[int]) -> None:
     """Also where hashes differ only in the bits that the place is written over."""
     given_ = np.array(hashes, dtype=np.uint64)
     assert np.array_equal(keys.sort(given_), np.argsort(given_, kind="stable"))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_after_a_step_nothing_is_left_due(seed: int) -> None:
+    """Blocks of rows that are not looked at hold nothing that was over or due."""
+    packets = traffic(seed, 40)
+    table = ConnTable(LAN, capacity=600)
+    for begin in range(0, len(packets), 7):
+        part = packets[begin : begin + 7]
+        now = part[-1].time + (begin % 5) * NS
+        table.step(decoded(part, now))
+        store = table._store
+        assert store.due.min() > table._now
+        assert store.deadline.min() > table._now
+        assert (np.minimum(store.due, store.deadline).reshape(len(store._soonest), -1)
+                >= store._soonest[:, None]).all()  # fmt: skip

@@ -13,7 +13,7 @@ import io
 import logging
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,7 +25,7 @@ log = logging.getLogger("guardian")
 MAX_MAKER = 24
 """Characters of a maker's name that are kept."""
 
-_DATA = re.compile(r'_d\(\s*"""(.*?)"""', re.DOTALL)
+_DATA = re.compile(rb'_d\(\s*"""([^"]*)"""')
 _FORMS = re.compile(
     r"[ ,]+(inc|co|ltd|llc|gmbh|corp|corporation|corporate|company|limited|technologies|technology"
     r"|s\.?r\.?l|s\.?a|a/s|ab|ag|bv|b\.v|kg|plc|pte|pty|electronics|international)\b.*$",
@@ -48,13 +48,15 @@ def makers(macs: Iterable[int]) -> dict[int, str]:
     if not wanted:
         return {}
     out: dict[int, tuple[int, str]] = {}
-    for line in io.StringIO(_list()):  # one line at a time: all of them would take 10 MB
-        prefix, _, rest = line.partition("\t")
-        here = wanted.get(prefix.rstrip())
-        if here:
-            bits = int(prefix.partition("/")[2] or 24)
-            for mac in here:
-                out[mac] = max(out.get(mac, (0, "")), (bits, _short(rest)))
+    with suppress(OSError, ValueError, EOFError, zlib.error, ImportError):
+        for line in _lines():
+            prefix, _, rest = line.partition(b"\t")
+            here = wanted.get(prefix.rstrip().decode("ascii", "replace"))
+            if here:
+                bits = int(prefix.partition(b"/")[2] or 24)
+                for mac in here:
+                    name = _short(rest.decode("utf-8", "replace"))
+                    out[mac] = max(out.get(mac, (0, "")), (bits, name))
     return {mac: name for mac, (_, name) in out.items() if name}
 
 
@@ -66,18 +68,20 @@ def _prefix(mac: int, bits: int) -> str:
     return text if bits == 24 else f"{text}/{bits}"
 
 
-def _list() -> str:
-    """Return the list: a prefix, a short and a long name in each line; empty for none."""
-    with suppress(OSError, ValueError, EOFError, zlib.error, ImportError):
-        spec = importlib.util.find_spec("scapy")
-        for folder in (spec.submodule_search_locations or ()) if spec else ():
-            text = (Path(folder) / "libs" / "manuf.py").read_text(encoding="utf-8")
-            found = _DATA.search(text)
-            if found:
-                raw = base64.b85decode(found[1].replace("\n", ""))
-                return gzip.decompress(raw).decode("utf-8", "replace")
+def _lines() -> Iterator[bytes]:
+    """Yield the list's lines: a prefix, a short and a long name; nothing where there is none.
+
+    Never all of it at once: on a small gateway 20 MB for a moment are many.
+    """
+    spec = importlib.util.find_spec("scapy")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        found = _DATA.search((Path(folder) / "libs" / "manuf.py").read_bytes())
+        if found:
+            raw = base64.b85decode(b"".join(found[1].split()))
+            with gzip.open(io.BytesIO(raw)) as lines:
+                yield from lines
+            return
     log.debug("no list of makers")
-    return ""
 
 
 def _short(rest: str) -> str:

@@ -235,10 +235,13 @@ class IncidentTable:
         line = own_line(
             self._line, suspicion.threat_past.high(evidence.past_rows), evidence.raise_most
         )
-        cause = _named(self._ruler.classes[one.cause], one)
+        heavy = one.unicast and one.outbound and self._heavy(one)
+        cause = "flood" if heavy else _named(self._ruler.classes[one.cause], one)
         bad = self._wishes.watched(device, cause, one.told)
         if bad:
             line = self._line - evidence.bad_lower
+        if heavy:
+            line -= evidence.heavy_lower
         over = level >= line and self._threats.stands_out(level)
         age = one.told - self._devices.first_seen(one.device)
         young = age < evidence.learning_s * NS
@@ -255,7 +258,7 @@ class IncidentTable:
             # What joined an incident is counted there; the plain counters are not asked.
             asked = evidence.asked(young=young, joining=joining)
             asked = asked.part(evidence.bad_share if bad else 1.0)
-            counted &= not self._evidence(device, home, row, line, asked)
+            counted &= not self._evidence(device, home, row, line, asked, heavy)
         else:
             suspicion.under(one.key, level, self._line, one.told)
             if level < self._line:
@@ -269,7 +272,9 @@ class IncidentTable:
         suspicion.threat_past.add(level, one.told, trouble)
         suspicion.anomaly_past.add(odd, one.told, trouble)
 
-    def _evidence(self, device: str, home: Home, row: Row, line: float, asked: Asked) -> bool:
+    def _evidence(
+        self, device: str, home: Home, row: Row, line: float, asked: Asked, heavy: bool
+    ) -> bool:
         """Take a row over the line: it joins an open incident (true) or adds to the suspicion."""
         known = self._running(device, row.label)
         if known is None:
@@ -283,10 +288,16 @@ class IncidentTable:
             home.suspicion.against_others(row)
             self._join(known, [row])
             return True
-        opening = home.suspicion.over(row, line, asked)
+        weight = self.settings.evidence.heavy_rows if heavy else 1
+        opening = home.suspicion.over(row, line, asked, weight)
         if opening is not None:
             self._open(device, home, opening, row.told)
         return opening is not None
+
+    def _heavy(self, one: Seen) -> bool:
+        return self.settings.counters and Counters.is_heavy(
+            one.orig_pkts, one.resp_pkts, one.duration
+        )
 
     def _of_peer(self, device: str, row: Row) -> Open | None:
         """Return the open incident that already has the row's peer: what one device does to one

@@ -31,6 +31,10 @@ GIANT_PACKETS = 20_000
 GIANT_RATE = 2_000.0
 """Packets, and packets a second, of one slice: a camera's video has 1,000 a second at most."""
 
+HEAVY_PACKETS = 3_000
+HEAVY_RATE = 500.0
+"""The same, where a model suspects it, too: two weak witnesses that agree."""
+
 GIANT_ANSWERS = 0.01
 """Answers per packet sent; a TCP receiver acknowledges far more."""
 
@@ -141,6 +145,13 @@ class Counters:
     def is_giant(out: int, back: int, duration: float) -> bool:
         """Tell whether a slice alone is a flood: packets sent and received, seconds."""
         if out < GIANT_PACKETS or out < GIANT_RATE * max(duration, 1.0):
+            return False
+        return back <= GIANT_ANSWERS * out
+
+    @staticmethod
+    def is_heavy(out: int, back: int, duration: float) -> bool:
+        """Tell whether a slice is large and unanswered enough to lend weight to a model's word."""
+        if out < HEAVY_PACKETS or out < HEAVY_RATE * max(duration, 1.0):
             return False
         return back <= GIANT_ANSWERS * out
 

@@ -77,6 +77,10 @@ class EvidenceSettings:
     """The autoencoder alone is a weak witness: it must insist."""
     past_rows: int = 200
     """Rows of past hours before they say anything."""
+    heavy_lower: float = 1.0
+    heavy_rows: int = 5
+    """A slice of thousands of packets without an answer: its line is lower by so many log odds, and
+    it counts as so many rows, since a flood of one connection has a row a minute."""
     bad_lower: float = 1.0
     bad_share: float = 0.5
     """A cause that the user found bad on a device: its line there is the bundle's less so many log
@@ -289,14 +293,14 @@ class Sum:
         if self.value <= 0.01:
             self.reset()
 
-    def rise(self, at: int, by: float, half_life_s: float, cause: str) -> None:
+    def rise(self, at: int, by: float, half_life_s: float, cause: str, rows: int = 1) -> None:
         """Let time pass, then add evidence."""
         self.fall(at, 0.0, half_life_s)
         if self.rows == 0:
             self.since = at
         self.value += by
         self.at = max(self.at, at)
-        self.rows += 1
+        self.rows += rows
         self.mass[cause] = self.mass.get(cause, 0.0) + by
 
     def reset(self) -> None:

@@ -24,11 +24,11 @@ class _Case:
     sum: Sum = field(default_factory=Sum)
     rows: deque[Row] = field(default_factory=_pending)
 
-    def rise(self, row: Row, by: float, half_life_s: float) -> None:
+    def rise(self, row: Row, by: float, half_life_s: float, weight: int = 1) -> None:
         self.sum.fall(row.told, 0.0, half_life_s)
         if self.sum.rows == 0:
             self.rows.clear()
-        self.sum.rise(row.told, by, half_life_s, row.label)
+        self.sum.rise(row.told, by, half_life_s, row.label, weight)
         self.rows.append(row)
 
     def reset(self) -> None:
@@ -55,22 +55,22 @@ class Suspicion:
         self.threat_past = Past()
         self.anomaly_past = Past()
 
-    def over(self, row: Row, line: float, asked: Asked) -> Opening | None:
+    def over(self, row: Row, line: float, asked: Asked, weight: int = 1) -> Opening | None:
         """Take a row at or over the line; return what it completes, given what is asked.
 
-        It speaks a little against the other causes: what flickers between two labels is mostly
-        one thing.
+        The row counts as `weight` rows. It speaks a little against the other causes: what flickers
+        between two labels is mostly one thing.
         """
         s = self._settings
-        up = step_up(row.level, line)
+        up = weight * step_up(row.level, line)
         self.against_others(row)
         whole = self._causes.setdefault(row.label, _Case())
-        whole.rise(row, up, s.device_half_life_s)
+        whole.rise(row, up, s.device_half_life_s, weight)
         one = self._keys.pop(row.key, None) or _Case()
         self._keys[row.key] = one
         if len(self._keys) > MAX_KEYS_PER_DEVICE:
             self._keys.popitem(last=False)
-        one.rise(row, up, s.key_half_life_s)
+        one.rise(row, up, s.key_half_life_s, weight)
         for case, cause in ((whole, row.label), (one, one.sum.cause())):
             if self._enough(case, cause, asked):
                 rows = list(case.rows)

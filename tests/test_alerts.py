@@ -676,6 +676,29 @@ def test_one_giant_flow_is_a_flood() -> None:
     assert run(incident_table(settings=WITH_COUNTERS), [answered]) == []
 
 
+def test_a_heavy_slice_that_the_model_suspects_is_a_flood_at_once() -> None:
+    heavy = S(5.0, 0.7, "c2", port=31_337, proto=17, orig_pkts=3_600, resp_pkts=0, duration=5.0)
+    (event,) = opened(run(incident_table(settings=WITH_COUNTERS), [heavy]))
+    assert event.incident.cause == "flood"
+    assert event.incident.speaker == "model"
+    for other in (
+        replace(heavy, threat=0.2),  # no model suspects it
+        replace(heavy, resp_pkts=100),  # a stream with reports of its receiver
+        replace(heavy, orig_pkts=2_900),
+        replace(heavy, duration=8.0),
+    ):
+        assert run(incident_table(settings=WITH_COUNTERS), [other]) == []
+
+
+def test_a_download_of_next_to_nothing_is_a_call() -> None:
+    rows = [replace(s, cause="download") for s in beacon(number=9)]
+    (event,) = opened(run(incident_table(), rows))
+    assert event.incident.cause == "c2"
+    rows = [replace(s, resp_bytes=40_000) for s in rows]
+    (event,) = opened(run(incident_table(), rows))
+    assert event.incident.cause == "download"
+
+
 def test_many_unanswered_connections_to_one_machine_are_a_flood() -> None:
     rows = [
         replace(s, peer="203.0.113.9", port=80, uid=f"C{k}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from pathlib import Path
 from typing import Any
@@ -75,16 +76,17 @@ def test_the_exported_twin_answers_as_the_model_that_was_trained(form: str) -> N
     trainer("fit").keras.utils.set_random_seed(3)
     x = np.random.default_rng(0).normal(size=(64, 12, 9)).astype(np.float32)
 
-    def build(**how: Any) -> Any:
-        return trainer("models").lstm_classifier(12, 9, 7, **how)
+    def builder(name: str, classes: int) -> Any:
+        zoo = trainer("zoo.family")
+        family = zoo.REGISTRY[name]
+        return functools.partial(family.build, zoo.Shape(12, 9, classes), family.defaults)
+
+    build, rebuild = builder("lstm-classifier", 7), builder("lstm-autoencoder", 0)
 
     model = build()
     content = trainer("quantize").to_tflite(build, model.get_weights(), 16, form, x)
     scaler = bundle.Scaler(np.zeros(9, np.float32), np.ones(9, np.float32), 9.0)
-    autoencoder = trainer("quantize").to_tflite(
-        lambda **how: trainer("models").lstm_autoencoder(12, 9, **how),
-        trainer("models").lstm_autoencoder(12, 9).get_weights(), 16, form, x,
-    )  # fmt: skip
+    autoencoder = trainer("quantize").to_tflite(rebuild, rebuild().get_weights(), 16, form, x)
     pair = scoring.Pair(
         scaler,
         bundle.ModelFile("autoencoder", autoencoder, form, 16),

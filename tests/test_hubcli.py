@@ -35,7 +35,7 @@ def test_forgetting_and_the_budget_reach_the_daemon(tmp_path: Path) -> None:
     made(path)
     code, said = run("devices", "--forget", "camera", "--db", str(path))
     assert code == 0, said
-    assert f"camera ({MAC}) is forgotten" in said
+    assert "camera is forgotten" in said
     code, said = run("alerts", "--a-week", "4", "--db", str(path))
     assert code == 0, said
     assert "at most 4 alerts a week" in said

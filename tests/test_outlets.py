@@ -289,5 +289,5 @@ def test_settings_that_cannot_be(settings: dict[str, Any], words: str) -> None:
 
 def test_push_without_apprise_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "apprise", None)
-    with pytest.raises(ConfigError, match=r"guardian-home\[push\]"):
+    with pytest.raises(ConfigError, match=r"pip install .*apprise"):
         receivers.Push(("json://127.0.0.1",))

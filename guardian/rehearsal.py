@@ -38,8 +38,9 @@ Echo = Callable[[str], None]
 
 SOON_NS = 60 * NS
 """Opened at most so much earlier or later is opened at the same time."""
-MOST = 50_000
-"""Stored connections that are taken, the newest: a home's week; 100 MB with their slices."""
+MOST = 30_000
+"""Stored connections that are taken, the newest: some 2 kB each with their slices, as long as most
+of them are short."""
 READ = 4_096
 """Rows read at a time: as Python's objects they are ten times as large as in columns."""
 NEW_A_WEEK = 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -243,7 +244,7 @@ class Facts:
 
     def top_peers(self) -> tuple[Peer, ...]:
         """Return the peers with most connections, at most MAX_PEERS."""
-        order = sorted(self.keys, key=lambda key: (-self.keys[key], key))[:MAX_PEERS]
+        order = heapq.nsmallest(MAX_PEERS, self.keys, key=lambda key: (-self.keys[key], key))
         return tuple(
             Peer(
                 ip=addresses.text(*key[0]),

@@ -98,7 +98,7 @@ class IncidentTable:
         )
         self._counters = Counters()
         self._wishes = Wishes()
-        self._homes = Homes(evidence)
+        self.homes = Homes(evidence)
         self._incidents: dict[str, dict[str, Open]] = {}
         """By device, then by cause; a device without any has no entry."""
         self._number = 0
@@ -134,7 +134,7 @@ class IncidentTable:
             if known is not None and rows:
                 self._join(known, rows)
             elif rows:
-                home = self._homes.get(device, finding.told)
+                home = self.homes.get(device, finding.told)
                 opening = Opening(finding.cause, rows)
                 self._open(device, home, opening, finding.told, counter=finding.sentence)
         return self._take()
@@ -164,7 +164,7 @@ class IncidentTable:
 
     def score(self, device: int) -> float:
         """Return the highest threat a device index had this hour or the one before, 0 to 1."""
-        home = self._homes.peek(self._devices.key(device))
+        home = self.homes.peek(self._devices.key(device))
         return max(home.highest, home.before) if home else 0.0
 
     def learning(self, device: int) -> bool:
@@ -189,7 +189,7 @@ class IncidentTable:
         for incident in sorted(incidents, key=lambda i: (i.opened, i.id)):
             ref = incident.device
             device = ref.mac or f"ip:{ref.ip}"
-            one = restored(incident, device, self._homes.get(device, incident.updated).habits)
+            one = restored(incident, device, self.homes.get(device, incident.updated).habits)
             if incident.id in untold:
                 one.announced, one.held = False, untold[incident.id]
             if self._keep(one):
@@ -221,7 +221,7 @@ class IncidentTable:
         device = self._devices.key(one.device)
         if not device:
             return
-        home = self._homes.get(device, one.told)
+        home = self.homes.get(device, one.told)
         home.rate(one.threat, one.told)
         level, odd = log_odds(one.threat), doublings(one.anomaly / self._ruler.anomaly_line)
         self._threats.add(level)
@@ -507,7 +507,7 @@ class IncidentTable:
 
     def _close(self, one: Open, now: int) -> None:
         one.closed, one.by_user = max(now, one.last), True
-        self._homes.get(one.device, now).suspicion.forget(one.cause)
+        self.homes.get(one.device, now).suspicion.forget(one.cause)
         self._emit("closed", one, one.closed)
 
     def _feedback(self, feedback: Feedback, now: int) -> None:

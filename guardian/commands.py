@@ -38,6 +38,7 @@ Kind = Literal[
     "forget",
     "link",
     "unlink",
+    "unlearn",
     "budget",
     "drill",
     "install",
@@ -68,6 +69,7 @@ class Command:
     snooze: device, until (ns). feedback: incident, answer. name: device, name.
     undo: command, the id of an allow, a snooze or a feedback. forget: device.
     link: device, old, the keys of a device and of the earlier one that it is. unlink: device.
+    unlearn: device (empty: all).
     budget: a_week (0: no limit). install: anyway (true asks for no rehearsal). drill and rollback
     take none.
     """
@@ -102,6 +104,7 @@ _TEXTS: dict[str, tuple[str, ...]] = {
     "forget": ("device",),
     "link": ("device", "old"),
     "unlink": ("device",),
+    "unlearn": ("device",),
     "budget": (),
     "drill": (),
     "install": (),

@@ -159,6 +159,13 @@ MAX_KNOWN_PEERS = 512
 MAX_HABIT_ROWS = 48
 """Sampled feature rows of a device that give its own usual range; 12 kB."""
 
+MAX_PAST_BYTES = 256 << 10
+"""What one device was like, as it is kept over a restart: 60 kB of text at most, so more is no such
+thing. Packed it takes some 10 kB, once an hour, of MAX_JUDGED devices at most."""
+
+PASTS_AT_ONCE = 16
+"""Devices written at one look of the daemon's, a millisecond each; the rest waits for the next."""
+
 MAX_HABIT_HOURS = 168
 """Hours (a week) whose counts give what a device usually does."""
 

@@ -240,6 +240,7 @@ class Daemon:
         with kept_going():
             parts.recorder.add(last)
             parts.store.commit(last.now)
+            parts.polling.keeper.keep(last.now)
         parts.publisher.update(*self._hub.states(parts.live.drops, time.time_ns()))
         parts.live.tell_drops()
         self._models.close()
@@ -270,6 +271,7 @@ class Daemon:
         )
         with kept_going():
             parts.recorder.add(parts.pipeline.finish())
+            parts.polling.keeper.keep(time.time_ns())
         fresh = self._pipeline(parts.pipeline.bundle)
         fresh.counts = parts.pipeline.counts
         parts.pipeline = fresh

@@ -21,6 +21,7 @@ import math
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -193,6 +194,21 @@ class Histogram:
         self._counts = array("d", [keep * count for count in self._counts])
         self.total *= keep
 
+    def as_json(self) -> list[list[float]]:
+        """Return [bin, count] of each bin that was ever met."""
+        return [[k, count] for k, count in enumerate(self._counts) if count]
+
+    @classmethod
+    def from_json(cls, found: Any) -> Histogram:
+        """Return what as_json gave. Raises ValueError or TypeError where it is something else."""
+        out = cls()
+        for k, count in found:
+            if not (0 <= int(k) < _BINS and 0.0 <= float(count) < math.inf):
+                raise ValueError(f"no bin of a histogram: {k}, {count}")
+            out._counts[int(k)] = float(count)
+        out.total = sum(out._counts)
+        return out
+
     def quantile(self, share: float) -> float:
         """Return the upper edge of the bin that holds a quantile."""
         rest = share * self.total
@@ -262,6 +278,23 @@ class Past:
             self._number, self._hour, self._tainted = number, Histogram(), False
         self._hour.add(level)
         self._tainted |= tainted
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it, the running hour too, so that a restart changes nothing."""
+        return {
+            "past": self._past.as_json(),
+            "hour": self._hour.as_json(),
+            "number": self._number,
+            "tainted": self._tainted,
+        }
+
+    @classmethod
+    def from_json(cls, found: Any) -> Past:
+        """Return what as_json gave. Raises KeyError, ValueError or TypeError."""
+        out = cls()
+        out._past, out._hour = (Histogram.from_json(found[key]) for key in ("past", "hour"))
+        out._number, out._tainted = int(found["number"]), bool(found["tainted"])
+        return out
 
     def high(self, rows: int) -> float | None:
         """Return the 99 % quantile of the past, None while it has too few rows."""

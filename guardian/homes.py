@@ -6,7 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from guardian.const import MAX_JUDGED, MAX_TURNS, NS, SETTLED_S
-from guardian.evidence import EvidenceSettings
+from guardian.evidence import EvidenceSettings, Past
 from guardian.habits import Habits
 from guardian.routers import Address
 from guardian.suspicion import Suspicion
@@ -68,6 +68,29 @@ class Homes:
     def peek(self, device: str) -> Home | None:
         """Return what is remembered of a device, if anything is."""
         return self._settled.get(device) or self._brief.get(device)
+
+    def settled(self) -> dict[str, Home]:
+        """Return what is remembered of devices that are no brief visitors, longest unseen first."""
+        return dict(self._settled)
+
+    def put(self, device: str, home: Home) -> None:
+        """Remember a settled device as it was before a restart, as the one seen last."""
+        self.drop(device)
+        if len(self) < self._capacity:
+            self._settled[device] = home
+
+    def drop(self, device: str) -> None:
+        """Remember nothing of a device."""
+        self._settled.pop(device, None)
+        self._brief.pop(device, None)
+
+    def unlearn(self, device: str = "") -> None:
+        """Let a device (all of them where none is given) begin its past anew; what adds up
+        against it stays."""
+        for key, home in [*self._settled.items(), *self._brief.items()]:
+            if device in ("", key):
+                home.suspicion.threat_past, home.suspicion.anomaly_past = Past(), Past()
+                home.habits = Habits()
 
     def get(self, device: str, now: int) -> Home:
         """Return what is remembered of a device that is seen now."""

@@ -255,6 +255,7 @@ class Hub:
             raise KeyError(f"no device {key}")
         self._parts.pipeline.devices.forget(found)
         self._parts.store.forget_device(found)
+        self._parts.pipeline.incidents.homes.drop(found)
         # The next step sees that it is gone.
 
     # --- what the hub says ------------------------------------------------------

@@ -162,5 +162,19 @@ CREATE TABLE totals (            -- connections counted, in place of their rows 
   PRIMARY KEY (hour, device, verdict)
 ) WITHOUT ROWID;
 """,
+    """
+CREATE TABLE pasts (             -- what devices were like, so that a restart need not learn it anew
+  device TEXT PRIMARY KEY,       -- key
+  at INTEGER NOT NULL,           -- ns, when written
+  past BLOB NOT NULL             -- packed JSON: levels in calm hours, peers known, usual features
+) WITHOUT ROWID;
+
+CREATE TABLE changes (           -- devices that changed their habits, each told once
+  device TEXT NOT NULL,          -- key
+  at INTEGER NOT NULL,           -- ns, the end of the week in which it did
+  features TEXT NOT NULL,        -- JSON list: name, text, more (or less), psi; the largest first
+  PRIMARY KEY (device, at)
+) WITHOUT ROWID;
+""",
 )
 """One script per version; never edit one that was released, add the next."""

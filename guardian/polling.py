@@ -11,6 +11,7 @@ from guardian.alerts import Allow, Feedback, Snooze, Watch
 from guardian.commands import Command
 from guardian.const import NS
 from guardian.incidents import IncidentEvent
+from guardian.keeper import Keeper
 from guardian.kin import Kinship
 from guardian.makers import makers
 from guardian.pipeline import Pipeline
@@ -42,6 +43,8 @@ class Polling:
         They raise KeyError with a sentence where they refuse."""
         self._looked_up: set[int] = set()
         self._look_up_at = 0
+        self.keeper = Keeper(store, pipeline)
+        self.actions |= self.keeper.actions
         self._kin = Kinship(store, pipeline.devices, names=pipeline.privacy.names)
         self.actions |= self._kin.actions
 
@@ -56,6 +59,7 @@ class Polling:
 
     def resume(self, now: int) -> None:
         """Tell incidents that begin anew what was open, what was told and what the user said."""
+        self.keeper.restore(now)
         incidents = self._pipeline.incidents
         budget, _, instead = self._store.fact(BUDGET).partition("/")
         if budget.isdecimal() and instead == str(self._configured):
@@ -113,6 +117,7 @@ class Polling:
             if result == "ok" and command.kind in {"undo", "feedback", "allow", "snooze"}:
                 self._reload(now)
         self._kin.step(now)
+        self.keeper.step(now)
         self._look_up(now)
         return self._pipeline.privacy.events(events)
 

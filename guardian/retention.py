@@ -64,6 +64,8 @@ def prune(db: sqlite3.Connection, now: int, keep: Retention) -> int:
          "THEN coalesce(json_extract(args, '$.until'), 1 << 62) ELSE 0 END < ?1", incidents),
         ("devices", "key", "last_seen < ? AND user_name IS NULL", devices),
         ("totals", "hour", "hour < ?", incidents),
+        ("pasts", "device", "at < ?", devices),
+        ("changes", "at", "at < ?", incidents),
     )  # fmt: skip
     gone = 0
     for table, key, condition, limit in steps:
@@ -75,6 +77,8 @@ def prune(db: sqlite3.Connection, now: int, keep: Retention) -> int:
         "DELETE FROM kin WHERE key NOT IN (SELECT key FROM devices) "
         "AND (state <> 'linked' OR same_as NOT IN (SELECT key FROM devices))"
     )
+    for table in ("pasts", "changes"):
+        db.execute(f"DELETE FROM {table} WHERE device NOT IN (SELECT key FROM devices)")
     gone += _beyond(db, most_pages(db, keep), STEP_ROWS)
     _give_back(db, most_pages(db, keep))
     return gone

@@ -30,6 +30,7 @@ def scrub(db: sqlite3.Connection, privacy: Privacy) -> None:
         if privacy.level >= NO_HOSTS:
             _no_hosts(db, privacy)
         if privacy.level >= NO_REMOTE:
+            db.execute("DELETE FROM pasts")  # they know whom a device called
             for side in ("orig", "resp"):
                 db.execute(_BLANK.format(side))
         if privacy.level >= COUNTERS:

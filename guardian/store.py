@@ -22,6 +22,7 @@ from guardian.incidents import Incident, IncidentEvent
 from guardian.lock import WriterLock
 from guardian.outbox import MAX_WAITING, Message, Outbox, encode, on_disk
 from guardian.privacy import Privacy
+from guardian.remembered import Remembered
 from guardian.retention import Retention, make_room, prune
 from guardian.said import Said
 from guardian.schema import DamagedError, StoreError, check_place, open_writer
@@ -58,7 +59,7 @@ SEEN_NS = 300 * NS
 page for all."""
 
 
-class Store(Said, Told):
+class Store(Said, Told, Remembered):
     """The database, opened for writing. Close it; then the next start knows it ended well."""
 
     def __init__(
@@ -257,6 +258,7 @@ class Store(Said, Told):
     def forget_device(self, key: str) -> None:
         """Remove a device; incidents and connections stay until their age."""
         super().forget_device(key)
+        self.unlearn(key)
         for kept in (self._devices, self._written):
             kept.pop(key, None)
         self._known.pop(key, None)

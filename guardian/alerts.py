@@ -20,6 +20,7 @@ from guardian.arpwatch import Finding, arp_rows
 from guardian.const import MAX_OPEN_INCIDENTS, NS
 from guardian.counters import PINGS, TCP, UDP, Counters, silent
 from guardian.devices import DeviceTable
+from guardian.drift import Cuts
 from guardian.evidence import (
     Asked,
     Contrast,
@@ -98,7 +99,7 @@ class IncidentTable:
         )
         self._counters = Counters()
         self._wishes = Wishes()
-        self.homes = Homes(evidence)
+        self.homes = Homes(evidence, cuts=Cuts.of(ruler.usual, ruler.features))
         self._incidents: dict[str, dict[str, Open]] = {}
         """By device, then by cause; a device without any has no entry."""
         self._number = 0
@@ -228,7 +229,7 @@ class IncidentTable:
         self._anomalies.add(odd)
         if one.from_home:
             # The other device of the home opened it, and is judged for it.
-            home.habits.add(one.told, one.peer, one.x)
+            home.calm(one.told, one.peer, one.x)
             return
         evidence = self.settings.evidence
         suspicion = home.suspicion
@@ -252,7 +253,7 @@ class IncidentTable:
         counted = one.unicast and one.outbound and self.settings.counters
         row = one.row(cause, level, new_peer) if over or (counted and _notable(one)) else None
         if row is not None and self._allowed(device, row, cause, one.told):
-            home.habits.add(one.told, one.peer, one.x)
+            home.calm(one.told, one.peer, one.x)
             return
         if over and row is not None:
             # What joined an incident is counted there; the plain counters are not asked.
@@ -262,7 +263,7 @@ class IncidentTable:
         else:
             suspicion.under(one.key, level, self._line, one.told)
             if level < self._line:
-                home.habits.add(one.told, one.peer, one.x)
+                home.calm(one.told, one.peer, one.x)
             self._odd(device, home, one, odd, young)
         if counted and row is not None:
             self._count(device, home, row)

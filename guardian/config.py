@@ -144,6 +144,12 @@ class AlertsSettings:
         high=10_000,
         live=True,
     )
+    adapt: bool = key(
+        True,
+        "A device's own lines follow its calm past, within bounds (docs/incidents.md). false: the "
+        "models' lines alone hold for all devices. `guardian devices --unlearn DEVICE` undoes it.",
+        live=True,
+    )
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,16 @@ class EvidenceSettings:
     bad_share: float = 0.5
     """A cause that the user found bad on a device: its line there is the bundle's less so many log
     odds, and this share of the sum (and of the rows, two at least) opens an incident."""
+
+    def adapting(self, adapt: bool) -> EvidenceSettings:
+        """Return these with lines that follow a device's past within the usual bounds, or that
+        do not at all."""
+        usual = EvidenceSettings()
+        return replace(
+            self,
+            raise_most=usual.raise_most if adapt else 0.0,
+            unusual_raise_most=usual.unusual_raise_most if adapt else 0.0,
+        )
 
     def asked(self, *, young: bool, joining: bool) -> Asked:
         """Return what opens an incident of a device that is settled, young or just joining."""

@@ -62,6 +62,7 @@ class Health:
             blind_spots=list(gateway.blind_spots),
             budget={"a_week": gateway.budget, "told": gateway.told, "held": gateway.held},
             hub=_hub(parts),
+            changed=parts.polling.keeper.changed(),
             store={"last_commit": parts.store.last_commit / NS},
             config=config,
         )

@@ -6,10 +6,12 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from guardian.const import MAX_JUDGED, MAX_TURNS, NS, SETTLED_S
+from guardian.drift import Cuts, Weeks
 from guardian.evidence import EvidenceSettings, Past
 from guardian.habits import Habits
 from guardian.routers import Address
 from guardian.suspicion import Suspicion
+from guardian.tables import F32
 
 TURN_ROWS = 12
 """Rows of another class after which a peer's incident no longer takes them: the length of a
@@ -28,6 +30,8 @@ class Home:
     joined: int = 0
     """When it last asked for an address as a new device, ns; 0 where nobody saw that."""
     habits: Habits = field(default_factory=Habits)
+    weeks: Weeks | None = None
+    """For drift; None where nothing says how to cut its bins."""
     hour: int = -1
     highest: float = 0.0
     before: float = 0.0
@@ -44,6 +48,12 @@ class Home:
             self.turns.popitem(last=False)
         return run >= TURN_ROWS
 
+    def calm(self, told: int, peer: Address, x: F32) -> None:
+        """Take a calm row: it shows what is usual."""
+        self.habits.add(told, peer, x)
+        if self.weeks is not None:
+            self.weeks.add(told, x)
+
     def rate(self, threat: float, told: int) -> None:
         """Take note of a threat."""
         hour = told // _HOUR_NS
@@ -56,14 +66,24 @@ class Home:
 class Homes:
     """Devices by key; at most MAX_JUDGED. Brief visitors go first, the longest unseen of them."""
 
-    def __init__(self, settings: EvidenceSettings, capacity: int = MAX_JUDGED) -> None:
+    def __init__(
+        self, settings: EvidenceSettings, capacity: int = MAX_JUDGED, cuts: Cuts | None = None
+    ) -> None:
         self._settings = settings
+        self._cuts = cuts
         self._capacity = capacity
         self._brief: OrderedDict[str, Home] = OrderedDict()
         self._settled: OrderedDict[str, Home] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._brief) + len(self._settled)
+
+    def fresh(self, now: int) -> Home:
+        """Return what is remembered of a device that was never seen: nothing."""
+        return Home(Suspicion(self._settings), now, weeks=self._weeks())
+
+    def _weeks(self) -> Weeks | None:
+        return Weeks(self._cuts, self._settings.learning_s) if self._cuts is not None else None
 
     def peek(self, device: str) -> Home | None:
         """Return what is remembered of a device, if anything is."""
@@ -90,7 +110,7 @@ class Homes:
         for key, home in [*self._settled.items(), *self._brief.items()]:
             if device in ("", key):
                 home.suspicion.threat_past, home.suspicion.anomaly_past = Past(), Past()
-                home.habits = Habits()
+                home.habits, home.weeks = Habits(), self._weeks()
 
     def get(self, device: str, now: int) -> Home:
         """Return what is remembered of a device that is seen now."""
@@ -100,7 +120,7 @@ class Homes:
             return home
         home = self._brief.pop(device, None)
         if home is None:
-            home = Home(Suspicion(self._settings), now)
+            home = self.fresh(now)
             if len(self) >= self._capacity:
                 (self._brief or self._settled).popitem(last=False)
         settled = now - home.first >= SETTLED_S * NS

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from guardian.const import PASTS_AT_ONCE
+from guardian.changed import words
+from guardian.const import NS, PASTS_AT_ONCE
 from guardian.homes import Homes
 from guardian.past import Models, pack, unpack
 from guardian.pipeline import Pipeline
@@ -17,6 +18,10 @@ from guardian.routers import Address
 from guardian.store import Store
 
 log = logging.getLogger("guardian")
+
+SHOWN_NS = 28 * 86_400 * NS
+MAX_LISTED = 16
+"""For so long, and of so many devices, a change of habits is shown."""
 
 
 class Keeper:
@@ -30,6 +35,7 @@ class Keeper:
         self._store = store
         self._pipeline = pipeline
         self._homes: Homes | None = None
+        self._changed: list[dict[str, Any]] = []
         self._before = self._models()
         self._hours: dict[str, int] = {}
         """By key of a device, the hour in which it was written last."""
@@ -51,7 +57,7 @@ class Keeper:
             if self._pipeline.devices.index(key) < 0:
                 continue
             try:
-                home = unpack(past, models, incidents.settings.evidence, now)
+                home = unpack(past, models, incidents.homes, now)
             except ValueError:
                 bad += 1
                 continue
@@ -59,16 +65,35 @@ class Keeper:
         if bad:
             log.warning("what %d devices were like could not be read and is learnt anew", bad)
         self._homes, self._before, self._hours = incidents.homes, models, {}
+        self._look(now)
+
+    def _look(self, now: int) -> None:
+        """Read which devices changed."""
+        self._changed = [
+            {"key": key, "at": at / NS, "what": words(features)}
+            for key, at, features in self._store.changes(now - SHOWN_NS)
+        ][:MAX_LISTED]
 
     def step(self, now: int) -> None:
         """Write devices of which an hour ended, some at a time. Raises StoreError."""
         homes = self._pipeline.incidents.homes.settled()
+        for key, home in homes.items():
+            if home.weeks is not None and home.weeks.changed is not None:
+                (at, features), home.weeks.changed = home.weeks.changed, None
+                if self._store.note_change(key, at, features):
+                    name = self._pipeline.devices.ref(self._pipeline.devices.index(key)).name
+                    log.info("%s changed its habits: %s", name or key, words(features))
+                    self._look(now)
         hours = self._hours = {
             key: self._hours[key] if self._hours.get(key, -1) >= 0 else home.hour
             for key, home in homes.items()
         }
         due = [key for key, home in homes.items() if home.hour != hours[key]]
         self._write(due[:PASTS_AT_ONCE], now)
+
+    def changed(self) -> list[dict[str, Any]]:
+        """Return the devices that changed their habits in the last weeks, the latest first."""
+        return self._changed
 
     def keep(self, now: int) -> None:
         """Write all, for a stop. Raises StoreError."""

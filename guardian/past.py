@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from guardian.const import MAX_PAST_BYTES
-from guardian.evidence import EvidenceSettings, Past
+from guardian.evidence import Past
 from guardian.habits import Habits
-from guardian.homes import Home
+from guardian.homes import Home, Homes
 from guardian.routers import Address
-from guardian.suspicion import Suspicion
 
 FORMAT = 1
 """Of what is packed; another one is not read."""
@@ -50,11 +49,12 @@ def pack(
         "threat": suspicion.threat_past.as_json(),
         "anomaly": suspicion.anomaly_past.as_json(),
         "habits": home.habits.as_json(keep),
+        "weeks": home.weeks.as_json() if home.weeks else None,
     }
     return zlib.compress(json.dumps(found, separators=(",", ":")).encode(), 6)
 
 
-def unpack(packed: bytes, models: Models, settings: EvidenceSettings, now: int) -> Home:
+def unpack(packed: bytes, models: Models, homes: Homes, now: int) -> Home:
     """Return what was packed, as far as it fits the models; nothing in it is later than `now` (ns).
 
     Raises ValueError where it is something else.
@@ -64,19 +64,21 @@ def unpack(packed: bytes, models: Models, settings: EvidenceSettings, now: int) 
         text = opened.decompress(packed, MAX_PAST_BYTES)
         if opened.unconsumed_tail:
             raise ValueError("too long")
-        return _home(json.loads(text), models, settings, now)
+        return _home(json.loads(text), models, homes, now)
     except (zlib.error, ArithmeticError, LookupError, TypeError, RecursionError) as error:
         raise ValueError(f"no past of a device: {error}") from error
 
 
-def _home(found: Any, models: Models, settings: EvidenceSettings, now: int) -> Home:
+def _home(found: Any, models: Models, homes: Homes, now: int) -> Home:
     if found["format"] != FORMAT:
         raise ValueError("another format")
-    home = Home(Suspicion(settings), min(int(found["first"]), now))
+    home = homes.fresh(min(int(found["first"]), now))
     home.joined = min(int(found["joined"]), now)
     if found["digest"] == models.digest:
         home.suspicion.threat_past = Past.from_json(found["threat"])
         home.suspicion.anomaly_past = Past.from_json(found["anomaly"])
+        if home.weeks is not None and found["weeks"] is not None:
+            home.weeks.take(found["weeks"], now)
     if found["order"] == models.order:
         home.habits = Habits.from_json(found["habits"], len(models.features))
         home.habits.by(now)

@@ -17,6 +17,7 @@ from guardian.const import ROWS_PER_CHUNK
 from guardian.decode import Decoder
 from guardian.devices import DeviceTable
 from guardian.errors import BundleError
+from guardian.evidence import EvidenceSettings
 from guardian.features import FeatureExtractor
 from guardian.incidents import Incident, IncidentEvent
 from guardian.privacy import Privacy
@@ -74,6 +75,7 @@ class Pipeline:
         ignore_checksums: bool = False,
         counters: bool = True,
         alerts_a_week: int = 0,
+        adapt: bool = True,
         utc_offset_s: int = 0,
         seed: int = 0,
         live: bool = False,
@@ -103,7 +105,9 @@ class Pipeline:
             Ruler.of(bundle, self._scorer.score),
             devices,
             lan,
-            AlertSettings(counters=counters, a_week=alerts_a_week),
+            AlertSettings(
+                EvidenceSettings().adapting(adapt), counters=counters, a_week=alerts_a_week
+            ),
         )
 
     @property

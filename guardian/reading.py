@@ -60,6 +60,8 @@ HELD = (
 """Incidents that the week's limit held back and that nobody was told of since."""
 
 WEEK_NS = 7 * 86_400 * NS
+CHANGED_NS = 4 * WEEK_NS
+"""A change of habits is shown so long."""
 
 
 def devices(db: Database, now: int) -> list[Row]:
@@ -115,7 +117,12 @@ def devices(db: Database, now: int) -> list[Row]:
             }
         )  # fmt: skip
     names = {d["key"]: d["name"] for d in out}
+    changed = {
+        row["device"]: {"at": row["at"] / NS, "features": json.loads(row["features"])}
+        for row in db.query("SELECT * FROM changes WHERE at >= ? ORDER BY at", (now - CHANGED_NS,))
+    }
     for d in out:
+        d["changed"] = changed.get(d["key"])
         for rule in d["said"]:
             rule["name"] = names[d["key"]]
     return sorted(out, key=lambda d: (-d["open_incidents"], str(d["name"]).lower(), d["key"]))

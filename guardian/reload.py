@@ -49,7 +49,12 @@ def _model(change: Change) -> None:
 
 
 def _alerts(change: Change) -> None:
-    change.parts.polling.configure_budget(change.new.alerts.a_week, time.time_ns())
+    old, new = change.old.alerts, change.new.alerts
+    incidents = change.parts.pipeline.incidents
+    evidence = incidents.settings.evidence.adapting(new.adapt)
+    incidents.settings = replace(incidents.settings, evidence=evidence)
+    if new.a_week != old.a_week:
+        change.parts.polling.configure_budget(new.a_week, time.time_ns())
 
 
 def _store(change: Change) -> None:

@@ -38,7 +38,10 @@ class Remembered(Ledger):
     def unlearn(self, device: str = "") -> None:
         """Forget what a device was like; all of them where none is given."""
         with self._errors():
-            self._db.execute("DELETE FROM pasts WHERE device = :key OR :key = ''", {"key": device})
+            for table in ("pasts", "changes"):
+                self._db.execute(
+                    f"DELETE FROM {table} WHERE device = :key OR :key = ''", {"key": device}
+                )
 
     def note_change(self, device: str, at: int, features: list[dict[str, Any]]) -> bool:
         """Note that a device changed its habits; false where that is known."""

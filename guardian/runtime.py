@@ -66,6 +66,7 @@ def open_pipeline(
         ignore_checksums=settings.capture.ignore_checksums,
         counters=settings.model.counters,
         # A replay tells all that it finds.
+        adapt=settings.alerts.adapt,
         alerts_a_week=settings.alerts.a_week if live else 0,
         utc_offset_s=utc_offset_s,
         seed=seed,

@@ -87,6 +87,7 @@ def told(s: dict[str, Any], now: float) -> str:
                     f"{devices['learning']} learning, {devices['quiet']} quiet"),
         ("incidents", _incidents(s, now)),
         ("alerts", _budget(s.get("budget"))),
+        ("changed", "; ".join(_changed(one, s, now) for one in s.get("changed", []))),
         ("interfaces", ", ".join(_interface(one) for one in s["interfaces"])),
         ("missed", _missed(s)),
         ("cannot see", "; ".join(map(harmless, s.get("blind_spots", [])))),
@@ -133,6 +134,12 @@ def _budget(budget: dict[str, Any] | None) -> str:
         f"{budget['told']} told in seven days ({most}, high severity always), {budget['held']} "
         "held back"
     )
+
+
+def _changed(one: dict[str, Any], s: dict[str, Any], now: float) -> str:
+    names = {d["key"]: d["name"] for d in s["devices"]["list"]}
+    name = names.get(one["key"], one["key"])
+    return harmless(f"{name} has other habits since {when(one['at'], now)}: {one['what']}")
 
 
 def _interface(one: dict[str, Any]) -> str:

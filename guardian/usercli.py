@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from guardian import commands, reading
+from guardian.changed import words
 from guardian.const import NS
 from guardian.drillcli import DRILL_COMMANDS
 from guardian.kincli import link_devices, questions, unlink_device
@@ -35,12 +36,19 @@ COLOURS = {"high": "red", "medium": "yellow", "low": "cyan"}
 )
 @click.option("--unlink", metavar="MAC", help="It is no other device: part them, or say no.")
 @click.option("--forget", metavar="DEVICE", help="Remove a device that is no longer there.")
+@click.option(
+    "--unlearn", metavar="DEVICE", is_flag=False, flag_value="",
+    help="Let it learn anew what is usual for it; or --unlearn --all.",
+)  # fmt: skip
+@click.option("--all", "everyone", is_flag=True, help="With --unlearn: all devices.")
 @common
 def devices(
     name: tuple[str, str] | None,
     link: tuple[str, str] | None,
     unlink: str | None,
     forget: str | None,
+    unlearn: str | None,
+    everyone: bool,
     db: Path | None,
     as_json: bool,
 ) -> None:
@@ -49,8 +57,10 @@ def devices(
     DEVICE is a MAC, an address or the name so far.
     """
     path, now = database(db), time.time_ns()
-    if sum(given is not None for given in (name, link, unlink, forget)) > 1:
-        raise click.UsageError("give one of --name, --link, --unlink and --forget")
+    if sum(given is not None for given in (name, link, unlink, forget, unlearn)) > 1:
+        raise click.UsageError("give one of --name, --link, --unlink, --forget and --unlearn")
+    if everyone is not (unlearn == ""):
+        raise click.UsageError("give --unlearn DEVICE, or --unlearn --all")
     if name is not None:
         key, _ = find(path, name[0])
         new = commands.clean_name(name[1])
@@ -59,15 +69,21 @@ def devices(
         return
     if link is not None:
         link_devices(path, *link, as_json)
-        return
-    if unlink is not None:
+    elif unlink is not None:
         unlink_device(path, unlink, as_json)
-        return
-    if forget is not None:
+    elif forget is not None:
         key, called = find(path, forget)
         said = f"{called} is forgotten; it comes back as a new device if it speaks"
         leave(path, "forget", {"device": key}, said, as_json)
-        return
+    elif unlearn is not None:
+        key, called = find(path, unlearn) if unlearn else ("", "each device")
+        said = f"{called} learns anew what is usual for it"
+        leave(path, "unlearn", {"device": key}, said, as_json)
+    else:
+        _list(path, now, as_json)
+
+
+def _list(path: Path, now: int, as_json: bool) -> None:
     with reading.reading(path) as tables:
         found = reading.devices(tables, now)
     if as_json:
@@ -84,6 +100,11 @@ def devices(
     click.echo(table(head, rows, (24, 17, 17, 17, 17)))
     for question in questions(found):
         click.echo("\n" + question)
+    for d in found:
+        if d["changed"]:
+            at, features = d["changed"]["at"], words(d["changed"]["features"])
+            said = f"{d['name']} changed its habits ({when(at, now / NS)}): {features}"
+            click.echo("\n" + paragraph(harmless(said)))
     lines = [f"{what(r)}{till(r, now / NS)}" for d in found for r in d["said"]]
     if lines:
         click.echo("\nWhat you said (guardian allow --list has all, and how to undo it)")

@@ -8,17 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from guardian import bundle as bundles
+from guardian import reading
 from guardian.addresses import Lan, mac_pack, pack, text
 from guardian.alerts import IncidentTable
 from guardian.const import MAX_JUDGED, NS
 from guardian.devices import Device, DeviceTable
 from guardian.evidence import EvidenceSettings, Past
 from guardian.featurelist import NAMES
-from guardian.homes import Home
+from guardian.homes import Home, Homes
 from guardian.incidents import IncidentEvent
 from guardian.past import Models, unpack
 from guardian.past import pack as packed
@@ -27,6 +29,7 @@ from guardian.polling import Polling
 from guardian.privacy import COUNTERS, NO_REMOTE, Privacy
 from guardian.scoring import Scorer
 from guardian.store import Store
+from guardian.usercli import devices
 from tests.incident_rows import (
     CAMERA,
     HUB,
@@ -44,7 +47,7 @@ from tests.incident_rows import (
 DAY = 86_400.0
 NOW = int((START + 20 * DAY) * NS)
 MODELS = Models("one", NAMES)
-EVIDENCE = EvidenceSettings()
+HOMES = Homes(EvidenceSettings())
 
 
 def lived(rows: list[S]) -> IncidentTable:
@@ -57,7 +60,7 @@ def again(table: IncidentTable, models: Models = MODELS, now: int = NOW) -> Inci
     """Return a fresh table that was told what the other one had learnt."""
     fresh = incident_table()
     for key, home in table.homes.settled().items():
-        fresh.homes.put(key, unpack(packed(home, MODELS), models, EVIDENCE, now))
+        fresh.homes.put(key, unpack(packed(home, MODELS), models, fresh.homes, now))
     return fresh
 
 
@@ -99,13 +102,13 @@ def test_levels_are_of_one_bundle_and_habits_of_one_list_of_features() -> None:
     home = lived(near(0.0, 30.0)).homes.peek(MACS[CAMERA])
     assert home is not None
     blob = packed(home, MODELS)
-    same = unpack(blob, MODELS, EVIDENCE, NOW)
+    same = unpack(blob, MODELS, HOMES, NOW)
     assert same.suspicion.threat_past.high(200) == home.suspicion.threat_past.high(200)
     assert same.habits.usual() is not None
-    other = unpack(blob, Models("two", NAMES), EVIDENCE, NOW)
+    other = unpack(blob, Models("two", NAMES), HOMES, NOW)
     assert other.suspicion.threat_past.as_json() == Past().as_json()
     assert other.habits.usual() is not None
-    foreign = unpack(blob, Models("two", NAMES[::-1]), EVIDENCE, NOW)
+    foreign = unpack(blob, Models("two", NAMES[::-1]), HOMES, NOW)
     assert foreign.habits.usual() is None
     assert not foreign.habits.knows(pack("34.1.2.1"))
 
@@ -114,7 +117,7 @@ def test_a_clock_set_back_leaves_nothing_ahead_of_now() -> None:
     home = lived(near(0.0, 3.0)).homes.peek(MACS[CAMERA])
     assert home is not None
     now = int((START - DAY) * NS)
-    back = unpack(packed(home, MODELS), MODELS, EVIDENCE, now)
+    back = unpack(packed(home, MODELS), MODELS, HOMES, now)
     found = back.habits.as_json()
     assert back.first <= now
     assert found["sampled"] <= now
@@ -129,14 +132,14 @@ def test_what_is_no_past_is_refused(noise: bytes, place: int, byte: int) -> None
     text_[place % len(text_)] = byte
     for blob in (noise, good[:-3], zlib.compress(bytes(text_)), zlib.compress(b"0" * (1 << 20))):
         try:
-            unpack(blob, MODELS, EVIDENCE, NOW)
+            unpack(blob, MODELS, HOMES, NOW)
         except ValueError:
             continue
 
 
 def test_too_long_a_past_is_refused() -> None:
     with pytest.raises(ValueError, match="too long"):
-        unpack(zlib.compress(b" " * (1 << 22) + b"{}"), MODELS, EVIDENCE, NOW)
+        unpack(zlib.compress(b" " * (1 << 22) + b"{}"), MODELS, HOMES, NOW)
 
 
 # --- with the database -----------------------------------------------------------
@@ -195,10 +198,10 @@ def test_the_daemon_writes_by_the_hour_and_takes_it_up(store: Store) -> None:
     assert max(map(len, written.values())) < 12_000
     fresh = pipeline_of()
     Polling(store, fresh).restore(NOW)
-    home = fresh.incidents.homes.peek(MACS[CAMERA])
-    assert home is not None
-    assert home.habits.knows(pack("34.1.2.1"))
-    high = home.suspicion.threat_past.high(200)
+    again = fresh.incidents.homes.peek(MACS[CAMERA])
+    assert again is not None
+    assert again.habits.knows(pack("34.1.2.1"))
+    high = again.suspicion.threat_past.high(200)
     assert high is not None
     assert high > 1.0
 
@@ -257,7 +260,7 @@ def test_what_privacy_takes_away(store: Store, level: int) -> None:
         assert not store.pasts()
         return
     assert b"34.1.2.1" not in b"".join(store.pasts().values())
-    found = unpack(store.pasts()[MACS[CAMERA]], MODELS, EVIDENCE, NOW)
+    found = unpack(store.pasts()[MACS[CAMERA]], MODELS, HOMES, NOW)
     assert found.habits.as_json()["known"] == [near_by]
     assert text(*near_by) == "192.168.1.77"
 
@@ -281,3 +284,51 @@ def test_only_so_many_are_kept_and_devices_take_theirs_along(store: Store) -> No
     assert keys[-1] in store.pasts()
     store.prune(NOW)
     assert not store.pasts()  # none of them stands among the devices
+
+
+def test_a_change_of_habits_is_told_kept_and_shown(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline = pipeline_of()
+    known(store, pipeline)
+    polling = Polling(store, pipeline)
+    polling.restore(NOW)
+    taught(pipeline)
+    home = pipeline.incidents.homes.peek(MACS[CAMERA])
+    assert home is not None
+    assert home.weeks is not None
+    features = [{"name": "udp", "text": "a UDP exchange", "more": True, "psi": 0.5}]
+    home.weeks.changed = (NOW, features)
+    caplog.set_level("INFO", logger="guardian")
+    polling.poll(NOW)
+    polling.poll(NOW + NS)
+    said = [r.getMessage() for r in caplog.records if "habits" in r.getMessage()]
+    assert said == ["192.168.1.5 changed its habits: a UDP exchange (more often)"]
+    assert polling.keeper.changed()[0]["key"] == MACS[CAMERA]
+    with reading.reading(store.path) as tables:
+        shown = {d["key"]: d["changed"] for d in reading.devices(tables, NOW + NS)}
+    assert shown == {MACS[CAMERA]: {"at": NOW / NS, "features": features}, MACS[HUB]: None}
+    done = CliRunner().invoke(devices, ["--db", str(store.path)])
+    assert done.exit_code == 0
+
+
+def test_unlearn_is_said_on_the_command_line(store: Store) -> None:
+    pipeline = pipeline_of()
+    known(store, pipeline)
+    polling = Polling(store, pipeline)
+    polling.restore(NOW)
+    taught(pipeline)
+    db = ["--db", str(store.path)]
+    for wrong in (["--all"], ["--unlearn", MACS[HUB], "--all"], ["--unlearn"]):
+        assert CliRunner().invoke(devices, [*wrong, *db]).exit_code == 2, wrong
+    homes = pipeline.incidents.homes
+    assert CliRunner().invoke(devices, ["--unlearn", MACS[HUB], *db]).exit_code == 0
+    polling.poll(NOW)
+    hub, camera = homes.peek(MACS[HUB]), homes.peek(MACS[CAMERA])
+    assert hub is not None
+    assert camera is not None
+    assert hub.suspicion.threat_past.high(1) is None
+    assert camera.suspicion.threat_past.high(1) is not None
+    assert CliRunner().invoke(devices, ["--unlearn", "--all", *db]).exit_code == 0
+    polling.poll(NOW)
+    assert camera.suspicion.threat_past.high(1) is None

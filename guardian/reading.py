@@ -217,6 +217,17 @@ def alerts(db: Database, *, only_open: bool, limit: int, held: bool = False) -> 
     return [_incident(row, names) for row in rows]
 
 
+def questions(db: Database) -> list[Row]:
+    """Return the incidents whose answer would teach most, as `alerts` does, the first to ask
+    first; those that were held back are among them."""
+    from guardian.asking import line_of, to_ask  # noqa: PLC0415 - numpy: only who asks pays for it
+
+    lines = {b["digest"]: line_of(b["manifest"]) for b in db.query("SELECT * FROM bundles")}
+    rows = list(db.query("SELECT * FROM incidents"))
+    names = user_names(db)
+    return [_incident(row, names) for row in to_ask(rows, lines)]
+
+
 def spent(db: Database, now: int) -> Row:
     """Return how much of the week's alerts is spent and what was held back, as of `now` (ns)."""
     limit = [row["value"] for row in db.query("SELECT value FROM meta WHERE key = 'alerts_a_week'")]

@@ -132,9 +132,16 @@ def _state(device: reading.Row, now: float) -> str:
     "--a-week", type=click.IntRange(0, commands.MAX_BUDGET), metavar="N",
     help="Tell at most so many a week from now on; 0: no limit.",
 )  # fmt: skip
+@click.option("--ask", is_flag=True, help="At most three whose answer would teach most.")
 @common
 def alerts(
-    only_open: bool, limit: int, held: bool, a_week: int | None, db: Path | None, as_json: bool
+    only_open: bool,
+    limit: int,
+    held: bool,
+    a_week: int | None,
+    ask: bool,
+    db: Path | None,
+    as_json: bool,
 ) -> None:
     """List what a person should know, open ones first.
 
@@ -144,6 +151,9 @@ def alerts(
     if a_week is not None:
         said = f"at most {a_week} alerts a week" if a_week else "no limit of alerts"
         leave(database(db), "budget", {"a_week": a_week}, said, as_json)
+        return
+    if ask:
+        _ask(database(db), as_json, now)
         return
     with reading.reading(database(db)) as tables:
         found = reading.alerts(tables, only_open=only_open, limit=limit, held=held)
@@ -161,6 +171,20 @@ def alerts(
     if week:
         more = "" if held or "held back in all" not in week else " (guardian alerts --held)"
         click.echo(paragraph(f"Alerts: {week}{more}."))
+
+
+def _ask(path: Path, as_json: bool, now: float) -> None:
+    """Ask about the incidents whose answer would teach most."""
+    with reading.reading(path) as tables:
+        found = reading.questions(tables)
+    if as_json:
+        print_json(found)
+    elif found:
+        print_alerts(found, now)
+        answers = " | ".join(commands.ANSWERS)
+        click.echo(f"\nWhat were they? guardian feedback ID {answers}")
+    else:
+        click.echo("Nothing to ask: every incident of the models has its answer.")
 
 
 def print_alerts(found: list[reading.Row], now: float) -> None:

@@ -199,7 +199,8 @@ another is against few; those of a scan come once each and push each other out."
 ROWS_AT_ONCE = 2_000
 ROWS_PER_S = 100
 """Slices of a device and direction that are judged at once, and more in each second of packet time.
-A phone has tens in a busy second; a small gateway judges some 2,000 a second in all."""
+A phone has tens in a busy second; a small gateway may judge some 2,000 a second in all (a guess:
+none was at hand)."""
 
 ALIKE = 4
 RARE_PER_S = 50

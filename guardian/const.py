@@ -136,7 +136,8 @@ MAX_COUNTED = 4_096
 """Distinct peers (and ports, and keys) counted in one incident; beyond it the text says `over`."""
 
 MAX_JUDGED = 512
-"""Devices whose evidence, past and habits are remembered, 40 kB each; more are forged MACs."""
+"""Devices whose evidence, past and habits are remembered, 40 kB each (2 kB of it for drift); more
+are forged MACs."""
 
 MAX_KEYS_PER_DEVICE = 32
 """(peer, port, protocol) keys of a device whose evidence adds up; only suspected ones are kept."""
@@ -161,7 +162,7 @@ MAX_HABIT_ROWS = 48
 
 MAX_PAST_BYTES = 256 << 10
 """What one device was like, as it is kept over a restart: 60 kB of text at most, so more is no such
-thing. Packed it takes some 10 kB, once an hour, of MAX_JUDGED devices at most."""
+thing. Packed it takes 17 kB at worst, once an hour, of MAX_JUDGED devices at most."""
 
 PASTS_AT_ONCE = 16
 """Devices written at one look of the daemon's, a millisecond each; the rest waits for the next."""

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 
+from guardian import bundle as bundles
+from guardian.addresses import Lan
 from guardian.alerts import AlertSettings
 from guardian.changed import words
+from guardian.config import Settings, override
 from guardian.const import NS
+from guardian.devices import DeviceTable
 from guardian.drift import SEVERAL, Cuts, Weeks, psi
 from guardian.evidence import EvidenceSettings
 from guardian.featurelist import NAMES
+from guardian.parts import Parts
+from guardian.pipeline import Pipeline
+from guardian.polling import Polling
+from guardian.reload import APPLY, Change
+from guardian.store import Store
 from guardian.tables import F32
 from tests.incident_rows import (
     CAMERA,
@@ -53,6 +65,25 @@ def test_the_switch_leaves_the_bundles_lines_alone() -> None:
     assert opened(past, later, off) == ["c2"]
     assert on.evidence == EvidenceSettings()
     assert off.evidence.adapting(True) == EvidenceSettings()
+
+
+def test_the_switch_is_taken_while_we_run_and_leaves_the_weeks_limit(tmp_path: Path) -> None:
+    """A limit that the user set while we ran stays where only `adapt` changes."""
+    lan = Lan()
+    pipeline = Pipeline(
+        bundles.load(bundles.default_path()), lan, DeviceTable(lan), alerts_a_week=2
+    )
+    with Store(tmp_path / "guardian.db") as store:
+        polling = Polling(store, pipeline)
+        polling.set_budget(7, int(START * NS))
+        old = Settings()
+        new = override(old, "alerts", adapt=False)
+        parts = cast("Parts", SimpleNamespace(pipeline=pipeline, polling=polling))
+        APPLY["alerts"](Change(old, new, parts))
+        found = pipeline.incidents.settings
+        assert (found.evidence.raise_most, found.a_week) == (0.0, 7)
+        APPLY["alerts"](Change(new, old, parts))
+        assert pipeline.incidents.settings.evidence == EvidenceSettings()
 
 
 def test_unlearning_undoes_it_at_once() -> None:

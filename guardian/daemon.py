@@ -240,7 +240,7 @@ class Daemon:
         with kept_going():
             parts.recorder.add(last)
             parts.store.commit(last.now)
-            parts.polling.keeper.keep(last.now)
+            parts.polling.keeper.keep(time.time_ns())
         parts.publisher.update(*self._hub.states(parts.live.drops, time.time_ns()))
         parts.live.tell_drops()
         self._models.close()

@@ -267,11 +267,15 @@ def test_a_full_disk_is_one_sentence(home: Path, command: str) -> None:
 
 def test_an_interrupted_replay_keeps_what_it_wrote(home: Path, tmp_path: Path) -> None:
     db = tmp_path / "guardian.db"
+    # A capture that is given twice is read once, so there are copies.
+    many = [tmp_path / f"{k}.pcap" for k in range(60)]
+    for one in many:
+        shutil.copyfile(home, one)
     # A shell that runs the tests in the background has them ignore SIGINT; a person's has not.
     busy = subprocess.Popen(
         [
             "env", "--default-signal=INT", sys.executable, "-m", "guardian.cli", "replay",
-            "--db", str(db), *[str(home)] * 400,
+            "--db", str(db), *map(str, many),
         ],
         stderr=subprocess.PIPE, cwd=ROOT,
     )  # fmt: skip

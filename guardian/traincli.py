@@ -148,8 +148,12 @@ def train(
 @click.option("--data", type=_PATH, help="Folder of captures.")
 @click.option("-o", "--out", type=_PATH, help="Folder of the report (detection.md).")
 @click.option("--leave-one-out", is_flag=True, help="Retrain without each network.")
-@click.option("--only", type=click.Choice(PARTS), multiple=True,
-              help="These tests alone; repeatable. Homes are always judged.")
+@click.option(
+    "--only",
+    type=click.Choice(PARTS),
+    multiple=True,
+    help="These tests alone; repeatable. Homes are always judged.",
+)
 @click.option("--no-baselines", is_flag=True, help="Fit nothing to compare with.")
 @click.option("--why", default="", help="What the run is for; stands in the log.")
 @click.option(

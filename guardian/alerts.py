@@ -18,7 +18,7 @@ from guardian import addresses
 from guardian.addresses import Lan
 from guardian.arpwatch import Finding, arp_rows
 from guardian.const import MAX_OPEN_INCIDENTS, NS
-from guardian.counters import PINGS, TCP, UDP, Counters, silent
+from guardian.counters import PINGS, TCP, Counters, silent
 from guardian.devices import DeviceTable
 from guardian.drift import Cuts
 from guardian.evidence import (
@@ -37,7 +37,9 @@ from guardian.lifecycle import FOREVER, SEVERITIES, LifeSettings, Open, restored
 from guardian.seen import Seen, see
 from guardian.suspicion import UNUSUAL, Opening
 from guardian.tables import Conns, FeatureRows, Scores
+from guardian.week import Week
 from guardian.wishes import HOLDS, Allow, Feedback, Snooze, Watch, Wish, Wishes
+from guardian.witness import is_heavy, is_notable, is_silent, joins, named
 
 __all__ = [
     "AlertSettings",
@@ -48,15 +50,6 @@ __all__ = [
     "Snooze",
     "Watch",
 ]
-
-_WEEK_NS = 7 * 86_400 * NS
-
-LEAST_DOWNLOAD = 4_000
-"""Bytes of a slice below which no program was fetched: the smallest loaders have ten thousand."""
-
-DHCP = 67
-JOINS_NS = 120 * NS
-"""A device that asks for an address so soon after it was first seen is a new one."""
 
 _ANSWERING = (TCP, *PINGS)
 """Protocols in which an answer is to be expected."""
@@ -105,8 +98,7 @@ class IncidentTable:
         self._number = 0
         self._due = FOREVER
         self._events: list[IncidentEvent] = []
-        self._told: list[int] = []
-        """When the last incidents were told, as many as a week may have, ns."""
+        self.week = Week()
 
     # --- the stream ---------------------------------------------------------
 
@@ -186,7 +178,7 @@ class IncidentTable:
         them back; told are the moments at which incidents were told of late, ns.
         """
         untold = untold or {}
-        self._told = sorted(told)[-self.settings.a_week :] if self.settings.a_week else []
+        self.week.load(told, self.settings.a_week)
         for incident in sorted(incidents, key=lambda i: (i.opened, i.id)):
             ref = incident.device
             device = ref.mac or f"ip:{ref.ip}"
@@ -236,8 +228,8 @@ class IncidentTable:
         line = own_line(
             self._line, suspicion.threat_past.high(evidence.past_rows), evidence.raise_most
         )
-        heavy = one.unicast and one.outbound and self._heavy(one)
-        cause = "flood" if heavy else _named(self._ruler.classes[one.cause], one)
+        heavy = self.settings.counters and is_heavy(one)
+        cause = named(self._ruler.classes[one.cause], one, heavy)
         bad = self._wishes.watched(device, cause, one.told)
         if bad:
             line = self._line - evidence.bad_lower
@@ -246,12 +238,12 @@ class IncidentTable:
         over = level >= line and self._threats.stands_out(level)
         age = one.told - self._devices.first_seen(one.device)
         young = age < evidence.learning_s * NS
-        if age < JOINS_NS and one.port == DHCP and one.proto == UDP:
+        if joins(one, age):
             home.joined = one.told
         joining = home.joined > 0 and one.told - home.joined < evidence.joining_s * NS
         new_peer = not home.habits.knows(one.peer)
         counted = one.unicast and one.outbound and self.settings.counters
-        row = one.row(cause, level, new_peer) if over or (counted and _notable(one)) else None
+        row = one.row(cause, level, new_peer) if over or (counted and is_notable(one)) else None
         if row is not None and self._allowed(device, row, cause, one.told):
             home.calm(one.told, one.peer, one.x)
             return
@@ -267,7 +259,7 @@ class IncidentTable:
             self._odd(device, home, one, odd, young)
         if counted and row is not None:
             self._count(device, home, row)
-        if counted and one.piece == 0 and one.proto in _ANSWERING and not _silent(one):
+        if counted and one.piece == 0 and one.proto in _ANSWERING and not is_silent(one):
             self._counters.answered(device, one.told, one.peer)
         trouble = self._troubled(device)
         suspicion.threat_past.add(level, one.told, trouble)
@@ -294,11 +286,6 @@ class IncidentTable:
         if opening is not None:
             self._open(device, home, opening, row.told)
         return opening is not None
-
-    def _heavy(self, one: Seen) -> bool:
-        return self.settings.counters and Counters.is_heavy(
-            one.orig_pkts, one.resp_pkts, one.duration
-        )
 
     def _of_peer(self, device: str, row: Row) -> Open | None:
         """Return the open incident that already has the row's peer: what one device does to one
@@ -432,18 +419,12 @@ class IncidentTable:
         """
         if self._wishes.snoozed_until(one.device) > at:
             return "updated"
-        if one.severity != "high" and self._room_at() > at:
+        if one.severity != "high" and self.week.room_at(self.settings.a_week) > at:
             one.held, before = True, one.held
             return "updated" if before else "held"
         one.announced = True
-        if self.settings.a_week:
-            self._told = [*self._told, at][-self.settings.a_week :]
+        self.week.spend(at, self.settings.a_week)
         return "opened"
-
-    def _room_at(self) -> int:
-        """Return the moment from which on the week has room for another alert, ns."""
-        most = self.settings.a_week
-        return self._told[-most] + _WEEK_NS if 0 < most <= len(self._told) else 0
 
     def _take(self) -> list[IncidentEvent]:
         events, self._events = self._events, []
@@ -465,7 +446,7 @@ class IncidentTable:
 
     def _quiet_until(self, one: Open) -> int:
         """Return the moment from which on an incident that was not told may be."""
-        room = self._room_at() if one.severity != "high" else 0
+        room = 0 if one.severity == "high" else self.week.room_at(self.settings.a_week)
         return max(self._wishes.snoozed_until(one.device), room)
 
     def _timers(self, now: int) -> None:
@@ -531,22 +512,6 @@ class IncidentTable:
     def _all(self) -> Iterator[Open]:
         for causes in self._incidents.values():
             yield from causes.values()
-
-
-def _named(cause: str, one: Seen) -> str:
-    """Return the cause; a download that brought next to nothing is a call."""
-    return "c2" if cause == "download" and one.got < LEAST_DOWNLOAD else cause
-
-
-def _silent(one: Seen) -> bool:
-    return silent(one.proto, one.conn_state, one.resp_pkts)
-
-
-def _notable(one: Seen) -> bool:
-    """Tell whether a plain counter may want a row."""
-    if one.piece == 0 and _silent(one):
-        return True
-    return Counters.is_giant(one.orig_pkts, one.resp_pkts, one.duration)
 
 
 def _level(value: float | None, scale: Callable[[float], float]) -> float | None:

@@ -493,7 +493,7 @@ def test_a_drill_rings_and_leaves_nothing(bundle: bundles.Bundle, store: Store) 
     assert [d.key for d in running.pipeline.devices.devices()] == before
     assert [d.key for d in store.devices()] == before
     assert store.told(0) == []
-    assert running.pipeline.incidents._told == []  # the week's alerts are untouched
+    assert running.pipeline.incidents.week.told == []  # the week's alerts are untouched
     assert running.hub.states(0, running.now)[0].devices == 1
     config = f"homeassistant/device/guardian_{DRILL_MAC.replace(':', '')}/config"
     waits = {m.message.topic: m.message.payload for m in store.outbox.pending(0, 100)}
@@ -509,10 +509,10 @@ def test_a_drill_rings_also_where_the_weeks_alerts_are_spent(
     for name in ("a", "b"):
         step(store, events=[IncidentEvent("opened", incident(name, updated=running.now))])
     running.polling.count_told(running.now)
-    assert len(running.pipeline.incidents._told) == 2
+    assert len(running.pipeline.incidents.week.told) == 2
     running.hub.drill.start()
     assert "opened" in [e.change for e in running.tick(60) if e.told]
-    assert len(running.pipeline.incidents._told) == 2
+    assert len(running.pipeline.incidents.week.told) == 2
 
 
 def test_a_drill_that_nobody_hears_says_so(bundle: bundles.Bundle, store: Store) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 from trainer.card import table
 from trainer.trial.bench import GATEWAY
-from trainer.trial.tables import PARTS, number, rates
+from trainer.trial.goals import PARTS
+from trainer.trial.tables import number, rates
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"

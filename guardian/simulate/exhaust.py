@@ -23,7 +23,7 @@ def slow_dos(w: World, d: Host, rng: Random, dial: Dial) -> Habit:
     drip = dial("drip", 2, 60)
     drips = int(dial("drips", 0.6, 8))
     size = int(dial("size", 2, 60))
-    port = dial.k.pick("port", SERVICES, 80, 1_883)
+    port = dial.k.pick("service", SERVICES, 80, 1_883)
     local = dial.k.chance("local", 0.6, True, True)
     answered = dial.k.chance("answered", 0.4, False, True)
     yield 0.0
@@ -54,7 +54,7 @@ def message_flood(w: World, d: Host, rng: Random, dial: Dial) -> Habit:
     rate = dial("rate", 20, 1_500)
     seconds = dial("seconds", 3, 90)
     size = int(dial("size", 20, 1_300))
-    port = dial.k.pick("port", SERVICES, 80, 1_883)
+    port = dial.k.pick("service", SERVICES, 80, 1_883)
     local = dial.k.chance("local", 0.6, True, True)
     again = int(dial("again", 1, 6))
     yield 0.0

@@ -98,7 +98,7 @@ def remote_view(w: World, d: Host, rng: Random, dial: Dial) -> Habit:
     every = dial("every", 1_500, 20_000)
     asks = int(dial("asks", 2, 30))
     size = int(dial("size", 2_000, 300_000))
-    port = dial.k.pick("port", (443, 80, 554, 8_443, 8_080, 37_777), 443, 8_443)
+    port = dial.k.pick("service", (443, 80, 554, 8_443, 8_080, 37_777), 443, 8_443)
     yield 0.0
     places = [outsider(w, d, public_ip(rng)) for _ in range(3)]
     while True:

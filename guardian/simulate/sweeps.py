@@ -36,7 +36,7 @@ def ping_sweep(w: World, d: Host, rng: Random, dial: Dial) -> Habit:
             host = w.by_ip.get(peer)
             if peer != d.ip:
                 there, back, rtt = w.ways(d, peer)
-                ident = (number << 12 | k) & 0xFFFF
+                ident = (number << 12 | k) % 0xFFFF + 1
                 w.label_flow(w.now, d, d.ip, 8, peer, 0, "scan", "icmp")
                 body = payloads.ping_body(ident, number)[: 4 + size]
                 w.emit(w.now, there.icmp(8, 0, body))

@@ -178,9 +178,22 @@ class Tcpdump:
         self._process.terminate()
         _, told = end(self._process)
         assert "0 packets dropped by kernel" in told
-        batches = list(capture.read_frames(self._out))
-        assert len(batches) == 1
-        return batches[0]
+        return whole(list(capture.read_frames(self._out)))
+
+
+def whole(batches: list[Frames]) -> Frames:
+    """Return batches as one; a file is read in blocks."""
+    offset = np.cumsum([0, *(len(one.data) for one in batches)])
+    moved = [one.start + at for one, at in zip(batches, offset, strict=False)]
+    names = ("caplen", "wirelen", "ts", "csum_valid")
+    columns = {name: np.concatenate([getattr(one, name) for one in batches]) for name in names}
+    return Frames(
+        data=np.concatenate([one.data for one in batches]),
+        start=np.concatenate(moved),
+        link=batches[-1].link,
+        now=batches[-1].now,
+        **columns,
+    )
 
 
 def bodies(frames: Frames) -> list[bytes]:

@@ -100,6 +100,7 @@ table: dev tflite
 PARTS ?=
 bench: dev base peer
 	$(DEV)/bin/python -m tests.bench
+	$(DEV)/bin/python -m tests.bench_home
 	$(DEV)/bin/python -m tests.bench_engine
 	$(DEV)/bin/python -m tests.fuzz --packets 1000000
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from guardian.const import NS
-from guardian.counters import Counters, silent
+from guardian.counters import UDP, Counters, silent
 from guardian.seen import Seen
 
-UDP, DHCP = 17, 67
+DHCP = 67
 JOINS_NS = 120 * NS
 """A device that asks for an address so soon after it was first seen is a new one."""
 LEAST_DOWNLOAD = 4_000

@@ -52,7 +52,7 @@ BEFORE = {
     "train/3": "88bb5e05951d0594c4ab60e8a2559476857114a0c0178bb6d817b9e5404eeaa3",
     "train/4": "b3107ea2b03f7f96a47e0c2bf1c9f86855c45ce5ed479d48bb38379686a3b306",
 }
-"""What these captures were before the later scenarios came (sha256 of packets and labels, without
+"""What these captures are (sha256 of packets and labels, without
 the origin time in NTP, which was the clock of the computer that simulated). The shipped bundle
 and the README's figures rest on them: do not renew these without training anew."""
 

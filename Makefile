@@ -164,9 +164,9 @@ fuzz-bundles: dev
 	GUARDIAN_FUZZ_BUNDLES=300 $(DEV)/bin/python -m pytest -s --timeout 1200 \
 		tests/test_hostile_bundles.py -k crash
 
-# build/ keeps what an earlier tree held, which must not travel.
+# build/lib keeps what an earlier tree held, which must not travel; build/matrix has roots that stay.
 wheel: base
-	@rm -rf build dist/guardian_home-*.whl
+	@rm -rf build/lib build/bdist.* dist/guardian_home-*.whl
 	$(BASE)/bin/python $(PIP) wheel --no-deps -w dist .
 
 # It carries all wheels it needs, so that installing it asks no index.

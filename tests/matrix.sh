@@ -1,6 +1,7 @@
 #!/bin/sh
 # Where Guardian was tried: `make matrix`, or `sh tests/matrix.sh [python...|bookworm|trixie]`.
-# A Python's part runs the quick tests of a gateway on it. A Debian's part makes a fresh root with
+# A Python's part runs the quick tests of a gateway on it; with FULL=1 all of `make test`, in a fresh
+# clone of what is committed (a quarter of an hour each). A Debian's part makes a fresh root with
 # debootstrap, boots it under systemd-nspawn with a LAN of its own and no other network, follows
 # docs/first-evening.md to the letter, looks at the daemon under its unit, removes it; then the same
 # from the wheel, and the quick tests on that Debian's own Python. Roots are kept in build/matrix and used again.
@@ -10,19 +11,17 @@ cd "$(dirname "$0")/.."
 here=$(pwd)
 work=$here/build/matrix
 mkdir -p "$work"
-wheel=$(ls "$here"/dist/guardian_home-*.whl)
-deb=$(ls "$here"/dist/guardian-home_*_"$(dpkg --print-architecture)".deb)
 needs='numpy click paho-mqtt scapy sqlite-utils ai-edge-litert pytest pytest-timeout hypothesis matplotlib pandas scikit-learn pyyaml'
 quick='-q -p no:cacheprovider -m "not slow and not train and not net"'
 failed=""
 
-say() { printf '%-10s %-8s %s\n' "$1" "$2" "$3"; }
+say() { printf '%-19s %-7s %s\n' "$1" "$2" "$3" | tee -a "$work/table.txt"; }
 
 judge() { # NAME WHAT COMMAND...: runs it, tells how it ended; its last words where it failed
     name=$1 what=$2
     shift 2
     if "$@" >"$work/$name.log" 2>&1; then
-        say "$name" ok "$what$(grep -oE '[0-9]+ passed.*' "$work/$name.log" | tail -1 | sed 's/^/: /')"
+        say "$name" ok "$what$(grep -oE '[0-9]+ passed[^=]*' "$work/$name.log" | tail -1 | sed 's/^/: /')"
     else
         say "$name" FAILED "$what: $work/$name.log"
         failed="$failed $name"
@@ -30,11 +29,20 @@ judge() { # NAME WHAT COMMAND...: runs it, tells how it ended; its last words wh
     fi
 }
 
-a_python() { # VERSION: the quick tests on this machine's Python of that version
+all_of() { # VERSION: `make test` as on a fresh machine, of what is committed
+    rm -rf "$work/tree-$1"
+    git clone -q "$here" "$work/tree-$1"
+    judge "$1" "make test at $(git rev-parse --short HEAD), Python $("$python" -V | cut -d' ' -f2)" \
+        env GUARDIAN_DATA="${GUARDIAN_DATA:-$here/../shared/data}" PYTEST_ADDOPTS="--basetemp=$work/pt-$1 -rs" \
+        make -C "$work/tree-$1" test PYTHON="$python"
+}
+
+a_python() { # VERSION: the tests on this machine's Python of that version
     for python in "$HOME"/.pyenv/versions/"$1".*/bin/python "/usr/bin/python$1" ""; do
         [ ! -x "$python" ] || break
     done
     [ -n "$python" ] || { say "$1" - "no such Python here" && return 0; }
+    [ -z "${FULL:-}" ] || { all_of "$1" && return 0; }
     [ -e "$work/py$1/.done" ] || {
         rm -rf "$work/py$1"
         "$python" -m venv "$work/py$1"
@@ -144,7 +152,7 @@ gone() { # after a purge
 
 evening() { # docs/first-evening.md, to the letter: its blocks of sh, in order
     boot "$1"
-    cp "$deb" "$1/root/"
+    cp "$here"/dist/guardian-home_*_"$(dpkg --print-architecture)".deb "$1/root/"
     blocks() { awk '/^```sh/ {f = 1; next} /^```/ {f = 0} f' "$here/docs/first-evening.md"; }
     { echo "set -eux; cd /root"; blocks | sed '/apt-get remove/,$d'; } >"$1/root/evening.sh"
     within sh /root/evening.sh
@@ -158,9 +166,9 @@ evening() { # docs/first-evening.md, to the letter: its blocks of sh, in order
 }
 
 by_wheel() {
-    cp "$wheel" "$1/root/"
+    cp "$here"/dist/guardian_home-*.whl "$1/root/"
     online "$1"
-    chroot "$1" sh -c "python3 -m venv /root/g && /root/g/bin/pip -qq install /root/$(basename "$wheel")"
+    chroot "$1" sh -c "python3 -m venv /root/g && /root/g/bin/pip -qq install /root/guardian_home-*.whl"
     boot "$1"
     within /root/g/bin/guardian install --dry-run
     within /root/g/bin/guardian install
@@ -203,6 +211,7 @@ if [ "${1:-}" = --part ]; then
     "$@"
     exit
 fi
+echo "$(date +%F), $(git describe --always --dirty), $(uname -m)" | tee "$work/table.txt"
 for one in ${*:-3.10 3.11 3.12 3.13 bookworm trixie}; do
     case $one in 3.*) a_python "$one" ;; *) a_debian "$one" ;; esac
 done

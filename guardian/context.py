@@ -13,9 +13,6 @@ from operator import mul
 from typing import NamedTuple, TypeVar
 
 from guardian.const import (
-    BASELINE_DELAY_S,
-    BASELINE_HALF_LIFE_S,
-    BASELINE_STEP_S,
     CAP_AGE_S,
     CAP_PAIR_COUNT,
     CAP_WINDOW_COUNT,
@@ -27,6 +24,7 @@ from guardian.const import (
     WINDOW_LONG_S,
     WINDOW_S,
 )
+from guardian.maxima import Maxima
 
 K = TypeVar("K")
 
@@ -42,9 +40,6 @@ COLUMNS = (
 """What Contexts.row returns: seconds, counts, shares and bytes, before any logarithm. `known` is
 1 where the device's own maxima (`most_...`) are, 0 in its first hour."""
 
-_STEP_NS = BASELINE_STEP_S * NS
-_DELAY = -(-BASELINE_DELAY_S // BASELINE_STEP_S)
-_DECAY = 0.5 ** (BASELINE_STEP_S / BASELINE_HALF_LIFE_S)
 _MINUTE_S = int(WINDOW_S)
 _FAIL_MASK = (1 << PAIR_HISTORY) - 1
 _NO_PAIR = (CAP_AGE_S, 0.0, 0.0, 0.0, 0.0, 0, 0, 0)
@@ -144,8 +139,8 @@ class _Device:
     """All that is remembered of one device."""
 
     __slots__ = (
-        "last", "long", "minute", "most", "most_step", "now", "pairs", "peers", "ports",
-        "received", "seconds", "sent", "steps",
+        "last", "long", "maxima", "minute", "now", "pairs", "peers", "ports", "received", "seconds",
+        "sent",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -160,10 +155,7 @@ class _Device:
         self.seconds: deque[list[int]] = deque()
         self.sent = 0
         self.received = 0
-        # Maxima by step of ten minutes that are not an hour old; then the decaying maximum.
-        self.steps: deque[list[float]] = deque()
-        self.most: list[float] | None = None
-        self.most_step = 0
+        self.maxima = Maxima()
 
     def add_bytes(self, sent: int, received: int) -> None:
         second = self.now // NS
@@ -179,38 +171,6 @@ class _Device:
             seconds.append([second, sent, received])
         self.sent += sent
         self.received += received
-
-    def usual(self) -> tuple[float, ...]:
-        """Return (1, the maxima that are at least an hour old), zeros in the first hour."""
-        now = self.now // _STEP_NS
-        steps = self.steps
-        while steps and steps[0][0] < now - _DELAY:
-            step, *values = steps.popleft()
-            if self.most is None:
-                self.most = values
-            else:
-                decay = _DECAY ** (step - self.most_step)
-                self.most = [max(a * decay, b) for a, b in zip(self.most, values, strict=True)]
-            self.most_step = int(step)
-        if self.most is None:
-            return (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-        decay = _DECAY ** (now - self.most_step)
-        a, b, c, d, e = self.most
-        return (1.0, a * decay, b * decay, c * decay, d * decay, e * decay)
-
-    def note(self) -> None:
-        """Hold the maxima of this step of ten minutes."""
-        now = self.now // _STEP_NS
-        minute = self.minute
-        values = (len(minute.rows), len(minute.peers), len(minute.ports), minute.failures,
-                  self.sent)  # fmt: skip
-        if not self.steps or self.steps[-1][0] != now:
-            self.steps.append([now, *values])
-            return
-        most = self.steps[-1]
-        for k, value in enumerate(values, 1):
-            if value > most[k]:  # noqa: PLR1730 - a third of max()'s time, for every row
-                most[k] = value
 
 
 class Contexts:
@@ -236,6 +196,15 @@ class Contexts:
         if gone is not None:
             self._pairs -= len(gone.pairs)
 
+    def maxima(self, device: int) -> Maxima | None:
+        """Return what a device's relative features are held to; None where it is not known."""
+        state = self._devices.get(device)
+        return None if state is None else state.maxima
+
+    def put_maxima(self, device: int, maxima: Maxima) -> None:
+        """Hold a device's relative features to these from now on."""
+        self._wake(device).maxima = maxima
+
     def row(self, visit: Visit) -> tuple[float, ...]:
         """Take one row of a device; return COLUMNS, this row included."""
         state = self._wake(visit.device)
@@ -255,8 +224,11 @@ class Contexts:
         else:
             pair = self._look(state, visit.key)
         state.add_bytes(visit.sent, visit.received)
-        usual = state.usual()
-        state.note()
+        usual = state.maxima.usual(now)
+        state.maxima.note(
+            now,
+            (len(minute.rows), len(minute.peers), len(minute.ports), minute.failures, state.sent),
+        )
         return (
             gap_device, gap_pair, gap_port, *pair,
             len(minute.rows), len(minute.peers), len(minute.ports), minute.failures, minute.new,

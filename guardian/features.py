@@ -24,6 +24,7 @@ from guardian.featurelist import (
     describe,
     natural,
 )
+from guardian.maxima import Maxima
 from guardian.tables import CONN_STATES, F64, I32, I64, Array, Bool, Conns, FeatureRows
 
 __all__ = ["GROUPS", "NAMES", "TEXTS", "FeatureExtractor", "describe", "natural"]
@@ -100,6 +101,14 @@ class FeatureExtractor:
     def devices(self) -> int:
         """How many devices are remembered."""
         return len(self._contexts)
+
+    def maxima(self, device: int) -> Maxima | None:
+        """Return what a device's relative features are held to; None where it is not known."""
+        return self._contexts.maxima(device)
+
+    def put_maxima(self, device: int, maxima: Maxima) -> None:
+        """Hold a device's relative features to these: those of before a restart, or none."""
+        self._contexts.put_maxima(device, maxima)
 
     def evict(self, device: int) -> None:
         """Forget a device, when the DeviceTable gives its index to another."""

@@ -11,6 +11,7 @@ import numpy as np
 from guardian.changed import words
 from guardian.const import NS, PASTS_AT_ONCE
 from guardian.homes import Homes
+from guardian.maxima import Maxima
 from guardian.past import Models, pack, unpack
 from guardian.pipeline import Pipeline
 from guardian.privacy import NO_REMOTE
@@ -47,6 +48,7 @@ class Keeper:
         What another table of this run held is newer than what was written.
         """
         incidents, models = self._pipeline.incidents, self._models()
+        features = self._pipeline.features
         if self._homes is incidents.homes:
             return
         kept = self._store.pasts() if self._pipeline.privacy.rows else {}
@@ -54,14 +56,18 @@ class Keeper:
             kept |= {key: pack(home, self._before) for key, home in self._homes.settled().items()}
         bad = 0
         for key, past in kept.items():
-            if self._pipeline.devices.index(key) < 0:
+            index = self._pipeline.devices.index(key)
+            if index < 0:
                 continue
             try:
-                home = unpack(past, models, incidents.homes, now)
+                home, maxima = unpack(past, models, incidents.homes, now)
             except ValueError:
                 bad += 1
                 continue
             incidents.homes.put(key, home)
+            # Over a change of bundle alone the features live on, and what they hold is newer.
+            if maxima is not None and features.maxima(index) is None:
+                features.put_maxima(index, maxima)
         if bad:
             log.warning("what %d devices were like could not be read and is learnt anew", bad)
         self._homes, self._before, self._hours = incidents.homes, models, {}
@@ -108,6 +114,10 @@ class Keeper:
         if key and not found:
             raise KeyError(f"no device {key}")
         self._pipeline.incidents.homes.unlearn(found)
+        features, devices = self._pipeline.features, self._pipeline.devices
+        for one in [found] if found else [device.key for device in devices.devices()]:
+            if features.maxima(devices.index(one)) is not None:
+                features.put_maxima(devices.index(one), Maxima())
         self._store.unlearn(found)
 
     def _models(self) -> Models:
@@ -119,7 +129,12 @@ class Keeper:
             return
         homes, models = self._pipeline.incidents.homes, self._models()
         found: dict[str, Any] = {key: homes.peek(key) for key in keys}
-        pasts = {key: pack(home, models, self._allowed) for key, home in found.items() if home}
+        devices, features = self._pipeline.devices, self._pipeline.features
+        pasts = {
+            key: pack(home, models, self._allowed, features.maxima(devices.index(key)))
+            for key, home in found.items()
+            if home
+        }
         self._store.save_pasts(pasts, now)
         self._hours.update({key: home.hour for key, home in found.items() if home})
 

@@ -1,7 +1,8 @@
 """What a device was like, packed so that it survives a restart, and unpacked again.
 
 Levels are answers of one bundle and mean nothing to another; habits hold as long as the features
-are the same. What is packed is read from a file: anything may stand in it.
+are the same, and the maxima (maxima.py), plain counts, with any bundle. What is packed is read from
+a file: anything may stand in it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from guardian.const import MAX_PAST_BYTES
 from guardian.evidence import Past
 from guardian.habits import Habits
 from guardian.homes import Home, Homes
+from guardian.maxima import Maxima
 from guardian.routers import Address
 
 FORMAT = 1
@@ -36,7 +38,10 @@ class Models:
 
 
 def pack(
-    home: Home, models: Models, keep: Callable[[Iterable[Address]], list[Address]] = list
+    home: Home,
+    models: Models,
+    keep: Callable[[Iterable[Address]], list[Address]] = list,
+    maxima: Maxima | None = None,
 ) -> bytes:
     """Return a device's past; `keep` says which peers may leave the memory."""
     suspicion = home.suspicion
@@ -50,11 +55,12 @@ def pack(
         "anomaly": suspicion.anomaly_past.as_json(),
         "habits": home.habits.as_json(keep),
         "weeks": home.weeks.as_json() if home.weeks else None,
+        "maxima": maxima.as_json() if maxima else None,
     }
     return zlib.compress(json.dumps(found, separators=(",", ":")).encode(), 6)
 
 
-def unpack(packed: bytes, models: Models, homes: Homes, now: int) -> Home:
+def unpack(packed: bytes, models: Models, homes: Homes, now: int) -> tuple[Home, Maxima | None]:
     """Return what was packed, as far as it fits the models; nothing in it is later than `now` (ns).
 
     Raises ValueError where it is something else.
@@ -64,8 +70,20 @@ def unpack(packed: bytes, models: Models, homes: Homes, now: int) -> Home:
         text = opened.decompress(packed, MAX_PAST_BYTES)
         if opened.unconsumed_tail:
             raise ValueError("too long")
-        return _home(json.loads(text), models, homes, now)
-    except (zlib.error, ArithmeticError, LookupError, TypeError, RecursionError) as error:
+        found = json.loads(text)
+        maxima = found.get("maxima")  # an earlier Guardian wrote none
+        return (
+            _home(found, models, homes, now),
+            None if maxima is None else Maxima.from_json(maxima, now),
+        )
+    except (
+        zlib.error,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        RecursionError,
+    ) as error:
         raise ValueError(f"no past of a device: {error}") from error
 
 

@@ -89,7 +89,7 @@ class Pipeline:
         self.counts = Counts()
         self._decoder = Decoder(ignore_checksums=ignore_checksums)
         self._arps = ArpWatch()
-        self._features = FeatureExtractor(lan, utc_offset_s=utc_offset_s)
+        self.features = FeatureExtractor(lan, utc_offset_s=utc_offset_s)
         self._sequences = SequenceTable(bundle.window, len(bundle.features))
         self._scorer = Scorer(bundle)
         # A replay has time: it judges everything.
@@ -201,7 +201,7 @@ class Pipeline:
         self.counts.connections += len(told.records)
         self.counts.slices += len(told.slices)
         for index in self.devices.take_evicted():
-            self._features.evict(index)
+            self.features.evict(index)
             self._sequences.evict(index)
             if self._shedder is not None:
                 self._shedder.evict(index)
@@ -239,7 +239,7 @@ class Pipeline:
             before = self._shedder.shed
             originators, responders = self._shedder.sides(chunk, originators, responders)
             self.counts.shed += self._shedder.shed - before
-        rows = self._features.step(chunk, originators, responders)
+        rows = self.features.step(chunk, originators, responders)
         sequences = self._sequences.step(rows)
         scores = self._scored(sequences)
         self.counts.sequences += len(sequences)

@@ -83,7 +83,7 @@ class Run:
         clock.watch("decode, checksums verified", pipeline._decoder, "decode")
         clock.watch("connections", pipeline.conns, "step", "finish")
         clock.watch("devices", pipeline.devices, "step", "sides")
-        clock.watch("features", pipeline._features, "step")
+        clock.watch("features", pipeline.features, "step")
         clock.watch("sequences", pipeline._sequences, "step")
         clock.watch("scoring, both models", pipeline._scorer, "score")
         clock.watch("verdicts", pipeline._verdicts, "add", "take")

@@ -60,7 +60,7 @@ def again(table: IncidentTable, models: Models = MODELS, now: int = NOW) -> Inci
     """Return a fresh table that was told what the other one had learnt."""
     fresh = incident_table()
     for key, home in table.homes.settled().items():
-        fresh.homes.put(key, unpack(packed(home, MODELS), models, fresh.homes, now))
+        fresh.homes.put(key, unpack(packed(home, MODELS), models, fresh.homes, now)[0])
     return fresh
 
 
@@ -102,13 +102,13 @@ def test_levels_are_of_one_bundle_and_habits_of_one_list_of_features() -> None:
     home = lived(near(0.0, 30.0)).homes.peek(MACS[CAMERA])
     assert home is not None
     blob = packed(home, MODELS)
-    same = unpack(blob, MODELS, HOMES, NOW)
+    same, _ = unpack(blob, MODELS, HOMES, NOW)
     assert same.suspicion.threat_past.high(200) == home.suspicion.threat_past.high(200)
     assert same.habits.usual() is not None
-    other = unpack(blob, Models("two", NAMES), HOMES, NOW)
+    other, _ = unpack(blob, Models("two", NAMES), HOMES, NOW)
     assert other.suspicion.threat_past.as_json() == Past().as_json()
     assert other.habits.usual() is not None
-    foreign = unpack(blob, Models("two", NAMES[::-1]), HOMES, NOW)
+    foreign, _ = unpack(blob, Models("two", NAMES[::-1]), HOMES, NOW)
     assert foreign.habits.usual() is None
     assert not foreign.habits.knows(pack("34.1.2.1"))
 
@@ -117,7 +117,7 @@ def test_a_clock_set_back_leaves_nothing_ahead_of_now() -> None:
     home = lived(near(0.0, 3.0)).homes.peek(MACS[CAMERA])
     assert home is not None
     now = int((START - DAY) * NS)
-    back = unpack(packed(home, MODELS), MODELS, HOMES, now)
+    back, _ = unpack(packed(home, MODELS), MODELS, HOMES, now)
     found = back.habits.as_json()
     assert back.first <= now
     assert found["sampled"] <= now
@@ -260,7 +260,7 @@ def test_what_privacy_takes_away(store: Store, level: int) -> None:
         assert not store.pasts()
         return
     assert b"34.1.2.1" not in b"".join(store.pasts().values())
-    found = unpack(store.pasts()[MACS[CAMERA]], MODELS, HOMES, NOW)
+    found, _ = unpack(store.pasts()[MACS[CAMERA]], MODELS, HOMES, NOW)
     assert found.habits.as_json()["known"] == [near_by]
     assert text(*near_by) == "192.168.1.77"
 

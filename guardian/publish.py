@@ -36,6 +36,7 @@ from guardian.incidents import IncidentEvent
 from guardian.leftovers import Leftovers
 from guardian.outbox import Message, encode
 from guardian.store import Store
+from guardian.unheard import SETTLE_S, Unheard
 
 __all__ = [
     "MAX_HUB_DEVICES", "BrokerError", "Publisher", "check_broker", "hear_birth", "hub_messages",
@@ -85,6 +86,7 @@ class Publisher:
         birth_s: tuple[float, float] = BIRTH_S,
         state_s: float = STATE_S,
         give_up_s: float = GIVE_UP_S,
+        settle_s: float = SETTLE_S,
     ) -> None:
         """Raises ConfigError where the settings cannot be right; connects in `step`."""
         self.topics = topics_of(settings, store.installation)
@@ -94,6 +96,7 @@ class Publisher:
         self._birth_s = birth_s
         self._state_s = state_s
         self._give_up_s = give_up_s
+        self._settle_s = settle_s
         self._client: mqtt.Client | None = None
         self._happened: SimpleQueue[tuple[mqtt.Client, str, Any]] = SimpleQueue()
         self.connected = False
@@ -102,6 +105,8 @@ class Publisher:
         self._delay = backoff_s[0]
         self._said = ""
         self._birth_at: float | None = None
+        self._settled_at = 0.0
+        self._unheard = Unheard()
         self._in_flight: dict[int, int] = {}
         self._acknowledged_at = 0.0
         self._last_seq = 0
@@ -205,8 +210,12 @@ class Publisher:
         if self._birth_at is not None and moment >= self._birth_at:
             self._birth_at = None
             self._told.clear()
+            self._settled_at = moment + self._settle_s
         self._send_states(moment)
-        self._send_outbox(now)
+        if moment >= self._settled_at and self._birth_at is None:
+            for w in self._unheard.take():
+                self._publish(w.message, w.payload(now))
+            self._send_outbox(now, moment)
         if self._left is not None and self._wanted and self._left.due(moment):
             self._clear(self._left)
             self._left = None
@@ -267,6 +276,7 @@ class Publisher:
             log.warning("a message was heard whose topic is no text: the broker does wrong")
             return
         if topic == self.topics.birth:
+            self._unheard.said(message.payload, time.monotonic(), retained=message.retain)
             if message.payload == b"online" and self._birth_at is None:
                 self._birth_at = time.monotonic() + random.uniform(*self._birth_s)
         elif self._left is not None and self._left.mine(message.topic):
@@ -285,6 +295,8 @@ class Publisher:
             log.info("the broker at %s is back", where(self._settings))
         self._said, self._delay = "", self._backoff_s[0]
         self.connected = True
+        self._unheard = Unheard()
+        self._settled_at = time.monotonic() + self._settle_s
         client.publish(self.topics.status, "online", qos=1, retain=True)
         wanted = [self.topics.birth, *(self.topics.commands if self._settings.commands else ())]
         self._left = Leftovers(self.topics, time.monotonic())
@@ -328,7 +340,7 @@ class Publisher:
         if len(self._told) > 2 * len(self._wanted):
             self._told = {t: told for t, told in self._told.items() if t in self._wanted}
 
-    def _send_outbox(self, now: int) -> None:
+    def _send_outbox(self, now: int, moment: float) -> None:
         room = WINDOW - len(self._in_flight)
         waiting = self._store.outbox.pending(self._last_seq, room) if room > 0 else []
         if not waiting:
@@ -339,6 +351,7 @@ class Publisher:
         for w in waiting:
             self._in_flight[self._publish(w.message, w.payload(now))] = w.seq
             self._last_seq = w.seq
+            self._unheard.sent(w, moment)
             # A device that was taken off and is back since: what it shows goes out again.
             self._told.pop(w.message.topic, None)
 
@@ -359,6 +372,7 @@ class Publisher:
 
     def _say_goodbye(self, now: int) -> None:
         deadline = time.monotonic() + LINGER_S
+        self._birth_at, self._settled_at = None, 0.0
         if self.connected:
             self.step(now)
         while self.connected and self._in_flight and time.monotonic() < deadline:

@@ -54,7 +54,11 @@ def no_thread_is_left() -> Iterator[None]:
 
 
 def publisher(settings: MqttSettings, store: Store, **options: Any) -> Publisher:
-    return Publisher(settings, store, **({"backoff_s": (0.05, 0.2), "birth_s": (0, 0.1)} | options))
+    return Publisher(
+        settings,
+        store,
+        **({"backoff_s": (0.05, 0.2), "birth_s": (0, 0.1), "settle_s": 0} | options),
+    )
 
 
 def drive(p: Publisher, condition: Callable[[], Any], what: str, now: int = NOW) -> None:

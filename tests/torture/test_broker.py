@@ -33,7 +33,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def publisher(store: Store, port: int, **settings: Any) -> Publisher:
     mqtt = MqttSettings(host="127.0.0.1", port=port, **settings)
-    return Publisher(mqtt, store, backoff_s=(0.02, 0.1), birth_s=(0, 0.1), give_up_s=0.5)
+    return Publisher(
+        mqtt, store, backoff_s=(0.02, 0.1), birth_s=(0, 0.1), give_up_s=0.5, settle_s=0
+    )
 
 
 def tell(p: Publisher, store: Store, names: list[str], now: int) -> None:

@@ -7,9 +7,9 @@ import ssl
 import time
 from typing import Any
 
-import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from guardian.boundedclient import BoundedClient
 from guardian.config import MqttSettings, mqtt_password
 from guardian.errors import ConfigError, GuardianError
 from guardian.pahopair import listen_nowhere
@@ -51,7 +51,7 @@ def _visit(settings: MqttSettings, topic: str) -> str:
     client.on_message = lambda _c, _u, m: heard.append(m.payload[:40].decode("ascii", "replace"))
     place = where(settings)
     try:
-        client.connect(settings.host, settings.port, KEEPALIVE_S)
+        client.connect(settings.host, settings.port, KEEPALIVE_S, properties=client.promised())
         deadline = time.monotonic() + CONNECT_S
         while not answers and time.monotonic() < deadline and client.loop(0.1) == 0:
             pass
@@ -65,6 +65,7 @@ def _visit(settings: MqttSettings, topic: str) -> str:
     finally:
         client.disconnect()
         client.loop(0.1)
+        client.hang_up()
     if not answers:
         raise BrokerError(
             f"{place} does not answer as an MQTT broker: correct [mqtt] host and port"
@@ -74,10 +75,10 @@ def _visit(settings: MqttSettings, topic: str) -> str:
     return heard[0] if heard else ""
 
 
-def make_client(settings: MqttSettings, client_id: str) -> mqtt.Client:
+def make_client(settings: MqttSettings, client_id: str) -> BoundedClient:
     """Return a client that is not connected yet. Raises ConfigError where that cannot be right."""
     listen_nowhere()
-    client = mqtt.Client(
+    client = BoundedClient(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
         reconnect_on_failure=False,
@@ -103,7 +104,7 @@ def make_client(settings: MqttSettings, client_id: str) -> mqtt.Client:
     return client
 
 
-def _secure(client: mqtt.Client, settings: MqttSettings) -> None:
+def _secure(client: BoundedClient, settings: MqttSettings) -> None:
     """Switch TLS on where the settings ask for it. Raises ConfigError."""
     if settings.certificate_key and not settings.certificate:
         raise ConfigError("mqtt.certificate_key has no certificate: set mqtt.certificate, too")

@@ -19,6 +19,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 
 from guardian import discovery
+from guardian.boundedclient import MAX_QUEUED, BoundedClient
 from guardian.broker import (
     KEEPALIVE_S,
     BrokerError,
@@ -33,7 +34,7 @@ from guardian.config import MqttSettings
 from guardian.discovery import DeviceState, GatewayState
 from guardian.hubmessages import MAX_HUB_DEVICES, hub_messages, state_messages, topics_of
 from guardian.incidents import IncidentEvent
-from guardian.leftovers import Leftovers
+from guardian.leftovers import MAX_BYTES, Leftovers
 from guardian.outbox import Message, encode
 from guardian.store import Store
 from guardian.unheard import SETTLE_S, Unheard
@@ -70,6 +71,10 @@ MAX_HAPPENED = 1_000
 """Things that wait to be looked at, beyond which messages are dropped as they come: a broker must
 not fill our memory while a batch is judged."""
 
+DEAF_S = 3_600.0
+"""Seconds for which nothing is asked of a broker that sent too much: what it keeps for us, say a
+message of 2 MiB on a topic of the hub, would end each connection, and no incident would be told."""
+
 LINGER_S = 2.0
 """Seconds that a clean exit waits for the broker's acknowledgements."""
 
@@ -97,7 +102,7 @@ class Publisher:
         self._state_s = state_s
         self._give_up_s = give_up_s
         self._settle_s = settle_s
-        self._client: mqtt.Client | None = None
+        self._client: BoundedClient | None = None
         self._happened: SimpleQueue[tuple[mqtt.Client, str, Any]] = SimpleQueue()
         self.connected = False
         self._since = 0.0
@@ -107,15 +112,18 @@ class Publisher:
         self._birth_at: float | None = None
         self._settled_at = 0.0
         self._unheard = Unheard()
+        self._unanswered: set[int] = set()
         self._in_flight: dict[int, int] = {}
+        self._acknowledged: list[int] = []
         self._acknowledged_at = 0.0
         self._last_seq = 0
         self._wanted: dict[str, tuple[str, str]] = {}
         self._told: dict[str, tuple[str, str, float]] = {}
         self._shown: set[str] = set()
-        self._ending: list[mqtt.Client] = []
+        self._ending: list[BoundedClient] = []
         self._asked: list[tuple[str, bytes]] = []
         self._left: Leftovers | None = None
+        self._deaf_until = 0.0
         self.hidden = 0
         """Devices that are not shown, since there are too many."""
         if self.enabled:
@@ -196,29 +204,43 @@ class Publisher:
         """
         if not self.enabled:
             return
-        self._take(now)
+        self._take()
         moment = time.monotonic()
+        self._keep_up(moment)
+        if self._acknowledged:
+            # Should it fail, it is the first thing next time: none of these is sent again.
+            self._store.outbox.sent(self._acknowledged, now)
+            self._acknowledged.clear()
+        if self.connected and self._birth_at is None and moment >= self._settled_at:
+            for w in self._unheard.take():
+                self._publish(w.message, w.payload(now))
+            self._send_outbox(now, moment)
+        left = self._left
+        if self.connected and left is not None and self._wanted and left.due(moment):
+            self._clear(left)
+            self._left = None
+
+    def _keep_up(self, moment: float) -> None:
+        """Look after the connection, and show on it how things are."""
         if self._client is None or not self.connected:
             if self._client is not None and moment - self._since > self._give_up_s:
                 self._lost("it does not answer")
             if self._client is None and moment >= self._retry_at:
                 self._connect(moment)
             return
-        if self._in_flight and moment - self._acknowledged_at > self._give_up_s:
+        if self._unanswered and moment - self._acknowledged_at > self._give_up_s:
             self._lost("it takes messages and acknowledges none")
             return
+        if len(self._unanswered) > MAX_QUEUED:
+            self._lost("it takes messages and acknowledges few")
+            return
+        if self._deaf_until and moment >= self._deaf_until:
+            self._listen(self._client)
         if self._birth_at is not None and moment >= self._birth_at:
             self._birth_at = None
             self._told.clear()
             self._settled_at = moment + self._settle_s
         self._send_states(moment)
-        if moment >= self._settled_at and self._birth_at is None:
-            for w in self._unheard.take():
-                self._publish(w.message, w.payload(now))
-            self._send_outbox(now, moment)
-        if self._left is not None and self._wanted and self._left.due(moment):
-            self._clear(self._left)
-            self._left = None
 
     def _connect(self, moment: float) -> None:
         self._since = moment
@@ -231,16 +253,19 @@ class Publisher:
         client.on_disconnect = lambda c, _u, _f, reason, _p: happened.put((c, "gone", reason))
         client.on_publish = lambda c, _u, mid, r, _p: happened.put((c, "acknowledged", (mid, r)))
         client.on_message = lambda c, _u, message: (
-            happened.put((c, "message", message)) if happened.qsize() < MAX_HAPPENED else None
+            happened.put((c, "message", message))
+            if happened.qsize() < MAX_HAPPENED and len(message.payload) <= MAX_BYTES
+            else None
         )
-        client.connect_async(self._settings.host, self._settings.port, KEEPALIVE_S)
+        client.connect_async(
+            self._settings.host, self._settings.port, KEEPALIVE_S, properties=client.promised()
+        )
         client.loop_start()
 
     def _client_id(self) -> str:
         return self._settings.client_id or f"guardian-{self._store.installation}"
 
-    def _take(self, now: int) -> None:
-        acknowledged = []
+    def _take(self) -> None:
         while True:
             try:
                 client, what, value = self._happened.get_nowait()
@@ -253,20 +278,21 @@ class Publisher:
             elif what == "failed":
                 self._lost(no_connection(value))
             elif what == "gone":
-                self._lost(f"the connection ended ({value})")
+                if self._client.too_much:
+                    self._deaf_until = time.monotonic() + DEAF_S
+                self._lost(self._client.too_much or f"the connection ended ({value})")
             elif what == "acknowledged":
                 mid, reason = value
                 if reason.is_failure:  # a full queue, say: it is not taken
                     self._lost(f"it does not take messages ({reason})")
                     continue
+                self._unanswered.discard(mid)
                 seq = self._in_flight.pop(mid, None)
                 self._acknowledged_at = time.monotonic()
                 if seq is not None:
-                    acknowledged.append(seq)
+                    self._acknowledged.append(seq)
             elif what == "message":
                 self._heard(value)
-        if acknowledged:
-            self._store.outbox.sent(acknowledged, now)
 
     def _heard(self, message: mqtt.MQTTMessage) -> None:
         """Take a message: the hub's birth, or a command for take_asked."""
@@ -276,7 +302,7 @@ class Publisher:
             log.warning("a message was heard whose topic is no text: the broker does wrong")
             return
         if topic == self.topics.birth:
-            self._unheard.said(message.payload, time.monotonic(), retained=message.retain)
+            self._unheard.said(bytes(message.payload), time.monotonic(), retained=message.retain)
             if message.payload == b"online" and self._birth_at is None:
                 self._birth_at = time.monotonic() + random.uniform(*self._birth_s)
         elif self._left is not None and self._left.mine(message.topic):
@@ -287,24 +313,35 @@ class Publisher:
         elif len(self._asked) < MAX_ASKED:
             self._asked.append((topic, bytes(message.payload)))
 
-    def _on_connected(self, client: mqtt.Client, reason: Any) -> None:
+    def _on_connected(self, client: BoundedClient, reason: Any) -> None:
         if reason.is_failure:
             self._lost(refusal(reason))
             return
-        if self._said:
-            log.info("the broker at %s is back", where(self._settings))
-        self._said, self._delay = "", self._backoff_s[0]
+        if not self._deaf_until:
+            if self._said:
+                log.info("the broker at %s is back", where(self._settings))
+            self._said = ""
+        self._delay = self._backoff_s[0]
         self.connected = True
         self._unheard = Unheard()
         self._settled_at = time.monotonic() + self._settle_s
         client.publish(self.topics.status, "online", qos=1, retain=True)
+        if not self._deaf_until:
+            self._listen(client)
+
+    def _listen(self, client: BoundedClient) -> None:
+        """Ask for what the hub says."""
+        self._deaf_until = 0.0
         wanted = [self.topics.birth, *(self.topics.commands if self._settings.commands else ())]
         self._left = Leftovers(self.topics, time.monotonic())
         client.subscribe([(topic, 1) for topic in (*wanted, self._left.topic)])
 
     def _lost(self, why: str) -> None:
         """Give up this client; say so once, and try again later."""
-        client, self._client, self.connected = self._client, None, False
+        if self._client is not None:
+            self._end(self._client)
+        self._client, self.connected = None, False
+        self._unanswered.clear()
         self._in_flight.clear()
         self._told.clear()
         self._last_seq = 0
@@ -316,9 +353,13 @@ class Publisher:
                 where(self._settings), why,
             )  # fmt: skip
             self._said = why
-        if client is not None:
-            client.disconnect()
-            self._ending.append(client)  # its thread ends by itself within a second
+
+    def _end(self, client: BoundedClient) -> None:
+        """Let a client go; its thread ends by itself within a second."""
+        client.disconnect()
+        if not self.connected:
+            client.hang_up()
+        self._ending.append(client)
 
     def _clear(self, left: Leftovers) -> None:
         """Take off what an earlier run left of devices that are no longer known."""
@@ -345,8 +386,6 @@ class Publisher:
         waiting = self._store.outbox.pending(self._last_seq, room) if room > 0 else []
         if not waiting:
             return
-        if not self._in_flight:
-            self._acknowledged_at = time.monotonic()
         self._store.outbox.tried([w.seq for w in waiting if w.message.kind != "state"])
         for w in waiting:
             self._in_flight[self._publish(w.message, w.payload(now))] = w.seq
@@ -357,7 +396,11 @@ class Publisher:
 
     def _publish(self, message: Message, payload: str) -> int:
         assert self._client is not None
-        return self._client.publish(message.topic, payload, message.qos, message.retain).mid
+        if not self._unanswered:
+            self._acknowledged_at = time.monotonic()
+        mid = self._client.publish(message.topic, payload, message.qos, message.retain).mid
+        self._unanswered.add(mid)
+        return mid
 
     def close(self, now: int) -> None:
         """Send what waits if the broker is there, say offline, and end the thread."""
@@ -365,8 +408,7 @@ class Publisher:
             self._say_goodbye(now)
         finally:
             if self._client is not None:
-                self._client.disconnect()
-                self._ending.append(self._client)
+                self._end(self._client)
             self._client, self.connected = None, False
             self._join()
 
@@ -389,6 +431,7 @@ class Publisher:
     def _join(self) -> None:
         for client in self._ending:
             client.loop_stop()
+            client.hang_up()
         self._ending.clear()
 
     def __enter__(self) -> Publisher:

@@ -21,6 +21,8 @@ State = Literal["learning", "quiet", "alert"]
 STATES: tuple[State, ...] = ("learning", "quiet", "alert")
 EVENT_TYPES = ("opened", "escalated", "closed")
 
+PREFIX = "guardian"
+
 DRILL_MAC = "02:47:44:4e:00:01"
 """The device that exists in fire drills alone: locally administered, `GDN` in the middle."""
 
@@ -45,7 +47,7 @@ class Topics:
     """Where messages go; `installation` is the store's, eight hex digits."""
 
     installation: str
-    prefix: str = "guardian"
+    prefix: str = PREFIX
     discovery: str = "homeassistant"
 
     @property
@@ -63,6 +65,12 @@ class Topics:
     @property
     def gateway_id(self) -> str:
         return f"guardian_{self.installation}"
+
+    def device_id(self, key: str) -> str:
+        """A device's id on the hub. Two Guardians on one broker differ in their prefix, and a
+        device that both see is one of each."""
+        own = "" if self.prefix == PREFIX else f"{plain(self.prefix)}_"
+        return f"guardian_{own}{slug(key)}"
 
     def state(self, key: str) -> str:
         return f"{self.prefix}/device/{slug(key)}/state"
@@ -198,6 +206,12 @@ def slug(key: str) -> str:
     return f"key_{digest}"
 
 
+def plain(prefix: str) -> str:
+    """Return a topic prefix as [a-z0-9_], for ids."""
+    found = re.sub(r"[^a-z0-9]+", "_", prefix.lower()).strip("_")[:32]
+    return found or hashlib.sha256(prefix.encode("utf-8", "replace")).hexdigest()[:6]
+
+
 def device_state(topics: Topics, d: DeviceState) -> tuple[str, Payload]:
     """Return (topic, payload) of a device's retained state."""
     return topics.state(d.key), {
@@ -305,5 +319,5 @@ def removal(topics: Topics, key: str) -> list[Message]:
     """Return the messages that take a device off the hub and off the broker."""
     return [
         Message(topic, "", "state", retain=True)
-        for topic in (topics.config(f"guardian_{slug(key)}"), topics.state(key))
+        for topic in (topics.config(topics.device_id(key)), topics.state(key))
     ]

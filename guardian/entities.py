@@ -16,7 +16,6 @@ from guardian.discovery import (
     GatewayState,
     Payload,
     Topics,
-    slug,
 )
 
 MAX_BUDGET = 50
@@ -32,7 +31,7 @@ def device(topics: Topics, d: DeviceState, *, commands: bool = True) -> tuple[st
 
     Without `commands` there is nothing to press: the hub only looks.
     """
-    object_id = f"guardian_{slug(d.key)}"
+    object_id = topics.device_id(d.key)
     described: Payload = {
         "ids": [object_id],
         "name": d.name or d.ip or d.key,

@@ -75,6 +75,9 @@ DEAF_S = 3_600.0
 """Seconds for which nothing is asked of a broker that sent too much: what it keeps for us, say a
 message of 2 MiB on a topic of the hub, would end each connection, and no incident would be told."""
 
+DISCOVERED = "discovery_prefix"
+"""Fact of the database: where the hub was last told of devices."""
+
 LINGER_S = 2.0
 """Seconds that a clean exit waits for the broker's acknowledgements."""
 
@@ -333,8 +336,9 @@ class Publisher:
         """Ask for what the hub says."""
         self._deaf_until = 0.0
         wanted = [self.topics.birth, *(self.topics.commands if self._settings.commands else ())]
-        self._left = Leftovers(self.topics, time.monotonic())
-        client.subscribe([(topic, 1) for topic in (*wanted, self._left.topic)])
+        former = self._store.fact(DISCOVERED) or ""
+        self._left = Leftovers(self.topics, time.monotonic(), former)
+        client.subscribe([(topic, 1) for topic in (*wanted, *self._left.topics)])
 
     def _lost(self, why: str) -> None:
         """Give up this client; say so once, and try again later."""
@@ -362,12 +366,16 @@ class Publisher:
         self._ending.append(client)
 
     def _clear(self, left: Leftovers) -> None:
-        """Take off what an earlier run left of devices that are no longer known."""
+        """Take off what an earlier run left of devices and topics that are no longer used."""
         assert self._client is not None
-        self._client.unsubscribe(left.topic)
+        self._client.unsubscribe(left.topics)
         for topic in left.stale(self._wanted):
-            log.info("%s was left of a device that is no longer known: taken off", topic)
+            log.info("%s was left by an earlier run: taken off", topic)
             self._publish(Message(topic, "", "state", retain=True), "")
+        self._store.set_fact(DISCOVERED, self.topics.discovery)
+        if left.rival:
+            log.warning("another Guardian speaks on %s, too: give each its own prefix in [mqtt]",
+                        self.topics.status)  # fmt: skip
 
     def _send_states(self, moment: float) -> None:
         for topic, (payload, urgent) in self._wanted.items():

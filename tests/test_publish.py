@@ -54,11 +54,8 @@ def no_thread_is_left() -> Iterator[None]:
 
 
 def publisher(settings: MqttSettings, store: Store, **options: Any) -> Publisher:
-    return Publisher(
-        settings,
-        store,
-        **({"backoff_s": (0.05, 0.2), "birth_s": (0, 0.1), "settle_s": 0} | options),
-    )
+    quick: dict[str, Any] = {"backoff_s": (0.05, 0.2), "birth_s": (0, 0.1), "settle_s": 0}
+    return Publisher(settings, store, **(quick | options))
 
 
 def drive(p: Publisher, condition: Callable[[], Any], what: str, now: int = NOW) -> None:

@@ -183,10 +183,10 @@ class PrivacySettings:
         0,
         "0: all. 1: no host names, neither of places that were called nor those that devices give "
         "themselves. 2: no addresses outside the home either. 3: counters only, no single "
-        "connection. What was kept before is taken away at the next start; earlier backups are not "
-        "touched.",
+        "connection. What was kept before is taken away, too; earlier backups are not touched.",
         low=0,
         high=3,
+        live=True,
     )
 
 

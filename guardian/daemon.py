@@ -189,6 +189,7 @@ class Daemon:
             if self._hung_up:
                 self._hung_up = False
                 self._reload(notifier, parts)
+                self._reduce(notifier, parts)
                 health.soon()
                 next_status = moment
             if moment >= next_status or self._hub.changed:
@@ -201,6 +202,7 @@ class Daemon:
                 with kept_going():
                     if parts.store.prune(time.time_ns()):
                         next_prune = moment + STATUS_S  # there is more
+                self._reduce(notifier, parts)  # what the disk refused earlier
         self._finish(parts)
 
     def _take(self, parts: Parts, frames: Frames) -> int:
@@ -253,6 +255,14 @@ class Daemon:
         # What is made anew later, is made from these.
         self._settings = replace(self._reloader.settings, capture=self._settings.capture)
         notifier.send("READY=1")
+
+    def _reduce(self, notifier: Notifier, parts: Parts) -> None:
+        """Take out of the database what the privacy level no longer allows, where it rose.
+
+        Meanwhile the ring takes the packets; what does not fit is counted as dropped.
+        """
+        with kept_going():
+            parts.store.reduce(lambda: notifier.send("WATCHDOG=1"))
 
     def _home(self, parts: Parts) -> HomeNetworks:
         return HomeNetworks(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from guardian.addresses import Lan
 from guardian.const import MAX_ADDRESSES_PER_DEVICE, MAX_DEVICES, NS, SETTLED_S
 from guardian.hearing import listen
 from guardian.incidents import DeviceRef
-from guardian.kin import Guess
+from guardian.kin import Guess, unnamed
 from guardian.kinrows import KinRows, Row
 from guardian.names import printable, safe_name
 from guardian.routers import NEVER, Address, Routers
@@ -267,6 +267,14 @@ class DeviceTable(Sides, KinRows):
             if self._by_address.get(old) == index:
                 del self._by_address[old]
 
+    def set_learn_names(self, wanted: bool) -> None:
+        """Take what devices call themselves from now on, or forget it and go on without."""
+        self._learn_names_too = wanted
+        for row in self._rows.values() if not wanted else ():
+            row.name, row.by_dhcp = "", False
+        for key, guess in self.asked.items() if not wanted else ():
+            self.asked[key] = replace(guess, reason=unnamed(guess.reason))
+
     def _learn_names(self, p: Packets, data: U8) -> None:
         """Take what devices call themselves; each speaks for its own MAC alone."""
         for said in listen(p, data):
@@ -274,7 +282,7 @@ class DeviceTable(Sides, KinRows):
             if index in self._rows and said.mac not in self._routers.since:
                 self._hear(index, said)
                 if not self._learn_names_too:
-                    self._rows[index].name = ""
+                    self._rows[index].name, self._rows[index].by_dhcp = "", False
 
     # --- answers ----------------------------------------------------------
 

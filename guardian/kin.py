@@ -89,6 +89,11 @@ def guess(new: Shown, others: Iterable[Shown]) -> Guess | None:
     return None
 
 
+def unnamed(reason: str) -> str:
+    """Return a guess's reason without the name in it."""
+    return reason.partition(" (")[0]
+
+
 def _names(device: Shown) -> set[str]:
     return {name.lower() for name in device.heard if name.lower() not in GENERIC}
 
@@ -119,10 +124,10 @@ class Kinship:
     """Asks who a new device may be, and does what the user answers."""
 
     def __init__(self, store: KinStore, devices: KinTable, *, names: bool = True) -> None:
-        """names: the reason may say a device's name (privacy level 0)."""
         self._store = store
         self._devices = devices
-        self._names = names
+        self.names = names
+        """The reason may say a device's name (privacy level 0)."""
         self.actions: dict[str, Callable[[dict[str, Any], int], None]] = {
             "link": lambda args, now: self.link(args["device"], args["old"], now),
             "unlink": lambda args, now: self.unlink(args["device"], now),
@@ -139,7 +144,7 @@ class Kinship:
     def step(self, now: int) -> None:
         """Ask what is to be asked, and take back what cannot be. Raises StoreError."""
         for one in self._devices.guesses():
-            reason = one.reason if self._names else one.reason.partition(" (")[0]
+            reason = one.reason if self.names else unnamed(one.reason)
             if self._store.ask_kin(one.new, one.old, reason, now):
                 self._devices.asked[one.new] = Guess(one.new, one.old, reason)
                 log.info(

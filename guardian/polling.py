@@ -48,6 +48,10 @@ class Polling:
         self._kin = Kinship(store, pipeline.devices, names=pipeline.privacy.names)
         self.actions |= self._kin.actions
 
+    def set_names(self, wanted: bool) -> None:
+        """Let questions about devices say the names that these give themselves, or not."""
+        self._kin.names = wanted
+
     def restore(self, now: int) -> None:
         """Take up again what an earlier run knew: names, devices, open incidents, rules."""
         devices = self._pipeline.devices

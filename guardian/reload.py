@@ -64,6 +64,15 @@ def _store(change: Change) -> None:
     )
 
 
+def _privacy(change: Change) -> None:
+    parts = change.parts
+    privacy = replace(parts.pipeline.privacy, level=change.new.privacy.level)
+    parts.store.set_privacy(privacy, time.time_ns())  # refuses first, where the disk does
+    parts.pipeline.privacy = privacy
+    parts.pipeline.devices.set_learn_names(privacy.names)
+    parts.polling.set_names(privacy.names)
+
+
 def _mqtt(change: Change) -> None:
     parts = change.parts
     fresh = Publisher(change.new.mqtt, parts.store)  # refuses what cannot be right
@@ -87,6 +96,7 @@ APPLY: dict[str, Callable[[Change], None]] = {
     "model": _model,
     "alerts": _alerts,
     "store": _store,
+    "privacy": _privacy,
     "mqtt": _mqtt,
     "notify": _notify,
     "log": _log,

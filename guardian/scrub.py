@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 from guardian.outbox import encode
@@ -22,10 +23,31 @@ _BLANK = (
 )
 
 
-def scrub(db: sqlite3.Connection, privacy: Privacy) -> None:
+STEPS = 50_000
+"""Steps of SQLite's between two calls of `alive`, some hundredths of a second."""
+
+
+def scrub(
+    db: sqlite3.Connection, privacy: Privacy, alive: Callable[[], object] | None = None
+) -> None:
     """Reduce all that is stored to the level, and write the file anew so that nothing stays in
-    its unused parts. Takes seconds for a small file, a minute or more for a gigabyte.
+    its unused parts. Takes seconds for a small file, a minute or more for a gigabyte; `alive` is
+    called all the while.
     """
+
+    def going_on() -> int:
+        if alive is not None:
+            alive()
+        return 0  # anything else would end it
+
+    db.set_progress_handler(going_on, STEPS)
+    try:
+        _scrub(db, privacy)
+    finally:
+        db.set_progress_handler(None, STEPS)
+
+
+def _scrub(db: sqlite3.Connection, privacy: Privacy) -> None:
     with transaction(db):
         if privacy.level >= NO_HOSTS:
             _no_hosts(db, privacy)
@@ -51,6 +73,11 @@ def _no_hosts(db: sqlite3.Connection, privacy: Privacy) -> None:
     named = dict(db.execute("SELECT key, user_name FROM devices WHERE user_name <> ''").fetchall())
     db.execute("UPDATE devices SET learned = ''")
     db.execute("UPDATE kin SET names = '[]'")
+    # Why a device may be an earlier one: "(NAME)" and what follows.
+    db.execute(
+        "UPDATE kin SET reason = substr(reason, 1, instr(reason, ' (') - 1) "
+        "WHERE instr(reason, ' (')"
+    )
     cursor = db.execute("SELECT * FROM incidents")
     columns = [column[0] for column in cursor.description]
     for row in cursor.fetchall():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -174,14 +174,23 @@ class Store(Said, Told, Remembered):
         self.installation = self._meta("installation") or ""
         """Eight random hex digits that name this Guardian; stays with the database."""
         self._db.execute("DELETE FROM scores")  # no connection lives on from before
+        if self.ended == "new":
+            self._set_meta("privacy_level", str(self._privacy.level))
+        else:
+            self._reduce()
+
+    def _reduce(self, alive: Callable[[], object] | None = None) -> None:
+        """Make what is stored fit the privacy level, where it rose since that was done last."""
         level = self._privacy.level
         before = int(self._meta("privacy_level") or 0)
-        if level > before and self.ended != "new":
+        if level == before:
+            return
+        if level > before:
             log.warning(
                 "the privacy level rose from %d to %d: what it no longer allows is taken out of "
                 "%s; backups and other copies made before still hold it", before, level, self.path,
             )  # fmt: skip
-            scrub(self._db, self._privacy)
+            scrub(self._db, self._privacy, alive)
         self._set_meta("privacy_level", str(level))
 
     def _count_lost(self) -> None:
@@ -363,6 +372,23 @@ class Store(Said, Told, Remembered):
         self._known[new] = old if state == "linked" else new
 
     # --- upkeep --------------------------------------------------------------
+
+    def set_privacy(self, privacy: Privacy, now: int) -> None:
+        """Keep what comes from now on by another level; `reduce` does the same to what is there.
+
+        What waits is written first: `reduce` finds it. Raises StoreError, and nothing changed.
+        """
+        self.commit(now)
+        self._privacy = privacy
+
+    def reduce(self, alive: Callable[[], object]) -> None:
+        """Take out what the privacy level no longer allows; nothing where that was done.
+
+        A large file takes minutes (see scrub), in which `alive` is called. Raises StoreError; then
+        call it again later.
+        """
+        with self._errors():
+            self._reduce(alive)
 
     def prune(self, now: int) -> int:
         """Delete some outdated rows (see retention.prune); return how many. `now`: wall clock.

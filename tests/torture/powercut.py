@@ -8,6 +8,7 @@ anything may be missing, or be noise where the last sector was half written.
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import sqlite3
@@ -64,7 +65,7 @@ def whole(db: Path) -> None:
         assert {m["id"] for m in messages} <= known
 
 
-def announced_is_there(db: Path, heard: Sequence[str]) -> None:
+def announced_is_there(db: Path, heard: Sequence[str], where: str = "") -> None:
     """Assert that all that a hub heard (its payloads, sorted) is in the database."""
     if not heard:
         return
@@ -73,7 +74,8 @@ def announced_is_there(db: Path, heard: Sequence[str]) -> None:
             json.dumps(json.loads(payload), sort_keys=True)
             for (payload,) in connection.execute("SELECT payload FROM outbox")
         }
-    assert set(heard) <= written
+    missing = [n for n, key in enumerate(heard) if key not in written]
+    assert not missing, f"heard as number {missing} of {len(heard)} and not there; {where}"
 
 
 def cut_and_look(
@@ -96,7 +98,8 @@ def cut_and_look(
     wal.write_bytes(raw)
     shm.unlink()
     whole(copy)
-    announced_is_there(copy, announced)
+    where = f"cut at {at}, not before {low}; {frames} frames, {backfilled} in the database"
+    announced_is_there(copy, announced, where)
     after = _last_commit(copy)
     with Store(copy) as store:
         assert store.ended in ("unclean", "new")
@@ -121,7 +124,10 @@ def note_durable(db: Path) -> None:
     """Note beside a database how many frames of its WAL are on the disk for certain: all."""
     wal, shm = db.with_name(db.name + "-wal"), db.with_name(db.name + "-shm")
     noted = struct.pack("=8sI", _salts(wal), index(shm)[1])
-    db.with_name(db.name + DURABLE).write_bytes(noted)
+    # One write over what stands there: a kill must not leave an empty note behind.
+    fd = os.open(db.with_name(db.name + DURABLE), os.O_WRONLY | os.O_CREAT, 0o600)
+    os.pwrite(fd, noted, 0)
+    os.close(fd)
 
 
 def durable_frames(db: Path) -> int:

@@ -26,17 +26,19 @@ KINDS = (
     "802.11",
     "802.11 protected",
     "no next header",
+    "ip checksum",
 )
 """Why a frame is not understood: all names there are in Decoded.not_understood.
 
 cut short: the snap length cuts a header; arp: ARP of other kinds than IPv4 over Ethernet; pppoe:
 its discovery; ppp: PPP's own control; mpls: what lies under the labels is not known; 802.11:
 management, control and frames without data; 802.11 protected: encrypted; ip fragment: pieces that
-complete no datagram; no next header: IPv6 that says that it holds nothing.
+complete no datagram; no next header: IPv6 that says that it holds nothing; ip checksum: that of an
+IPv4 header is wrong, or not made yet.
 """
 (
     CUT_SHORT, LINK_TYPE, LLC, ETHERTYPE, EAPOL, PPPOE, MPLS, OTHER_ARP, FRAGMENT, PPP, WIFI,
-    PROTECTED, NO_NEXT,
+    PROTECTED, NO_NEXT, IP_CHECKSUM,
 ) = range(4, 4 + len(KINDS))  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from guardian.decode import Decoder
 from guardian.errors import InputError
 from guardian.pipeline import Pipeline, Step
 from guardian.runtime import load_bundle, open_pipeline
-from guardian.source import is_log, read_log, warn
+from guardian.source import is_log, read_log, warn, warn_of_checksums
 from guardian.tables import CONN_STATES, PROTO_NAMES, Conns
 from guardian.verdicts import VERDICTS, Verdicts
 
@@ -78,6 +78,7 @@ def records(path: Path, settings: Settings) -> Iterator[Conns]:
     table = ConnTable(lan)
     decoder = Decoder(ignore_checksums=settings.capture.ignore_checksums)
     fault: InputError | None = None
+    packets = bad = 0
     frames = capture.read_frames(path)
     while fault is None:
         try:
@@ -87,8 +88,11 @@ def records(path: Path, settings: Settings) -> Iterator[Conns]:
             break
         if batch is None:
             break
-        yield table.step(decoder.decode(batch)).records
+        decoded = decoder.decode(batch)
+        packets, bad = packets + len(batch), bad + decoded.bad_checksums
+        yield table.step(decoded).records
     yield table.finish().records
+    warn_of_checksums(bad, packets)
     if fault is not None:
         raise fault
 

@@ -11,20 +11,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from guardian import checksum
-from guardian.fates import CUT_SHORT, FRAGMENT, MALFORMED, Batch
+from guardian.fates import CUT_SHORT, FRAGMENT, IP_CHECKSUM, MALFORMED, Batch
 from guardian.fragments import Pieces
-from guardian.frames import v4_addresses, words_at
+from guardian.frames import rows_at, v4_addresses, words_at
 from guardian.links import ETH_IP4, ETH_IP6, Links
 from guardian.tables import I64, U8, U64, Array, Bool, Table, col
 
 MAX_EXTENSIONS = 8
 """IPv6 extension headers walked in one packet; RFC 8200 knows at most seven in sequence."""
 
+MAX_OPTIONS = 8
+"""Options of an IPv6 header looked at for a home address: it stands first, behind some padding."""
+
 LARGEST = 40 + 0xFFFF
 """Bytes of an IPv6 datagram whose length the header can tell."""
 
 TCP = 6
 HOP_BY_HOP, ROUTING, FRAGMENT_HEADER, AUTHENTICATION, NOTHING, OPTIONS = 0, 43, 44, 51, 59, 60
+
+HOME_ADDRESS = 201
+"""An option among those for the destination."""
 
 _IS_EXTENSION = np.zeros(256, dtype=np.bool_)
 _IS_EXTENSION[[HOP_BY_HOP, ROUTING, FRAGMENT_HEADER, AUTHENTICATION, OPTIONS]] = True
@@ -49,9 +55,7 @@ class Datagrams(Table):
     end: I64 = col("i8")
     """Offset behind the last byte that the IP header claims; may lie beyond what was captured."""
     judge: Bool = col("?")
-    """Its checksums can be judged: captured whole, and for a destination that we know."""
-    bad_header: Bool = col("?")
-    """The IPv4 header checksum is wrong."""
+    """Its transport checksum can be judged: captured whole, and for addresses that we know."""
 
 
 def read(
@@ -86,10 +90,14 @@ def _ip4(batch: Batch, links: Links, judge: Bool, rows: I64) -> tuple[Datagrams,
     length = (words[0] & 0xFFFF).astype(np.int64)
     room = batch.wire_end[rows] - net
     # Segmentation offload leaves the length zero: then the frame itself says how long it is.
-    length = np.where(length == 0, room, length)
+    offloaded = length == 0
+    length = np.where(offloaded, room, length)
     wrong = (words[0] >> 28 != 4) | (header < 20) | (length < header) | (length > room)
     batch.give_up(rows[wrong], MALFORMED)
     batch.need(rows, net + header)
+    # As Zeek, which leaves such packets out before it looks whose they are.
+    batch.give_up(rows[judge[rows] & (offloaded | _bad_header(batch, words, net, header))],
+                  IP_CHECKSUM)  # fmt: skip
 
     alive = batch.fate[rows] == 0
     if not alive.all():
@@ -106,7 +114,6 @@ def _ip4(batch: Batch, links: Links, judge: Bool, rows: I64) -> tuple[Datagrams,
         body=net + header,
         end=net + length,
         judge=judge,
-        bad_header=judge & _bad_header(batch.data, words, net, header),
     )
     cut = words[1] & 0x3FFF != 0
     if not cut.any():
@@ -133,7 +140,7 @@ def _cut4(batch: Batch, found: Datagrams, word: Array) -> Pieces:
         named=found.net,
         judge=found.judge,
     )
-    return _sound(batch, pieces.take(~found.bad_header))
+    return _sound(batch, pieces)
 
 
 def _sound(batch: Batch, pieces: Pieces) -> Pieces:
@@ -145,12 +152,12 @@ def _sound(batch: Batch, pieces: Pieces) -> Pieces:
     return pieces.take(sound)
 
 
-def _bad_header(data: U8, words: Array, net: I64, header: I64) -> Bool:
+def _bad_header(batch: Batch, words: Array, net: I64, header: I64) -> Bool:
     """Return bool[n]: the IPv4 header's checksum is wrong."""
     total = checksum.fold(words.sum(axis=0, dtype=np.uint64))
-    longer = np.nonzero(header > 20)[0]
+    longer = np.nonzero((header > 20) & (net + header <= len(batch.data)))[0]
     if len(longer):
-        total[longer] = checksum.sums(data, net[longer], net[longer] + header[longer])
+        total[longer] = checksum.sums(batch.data, net[longer], net[longer] + header[longer])
     bad: Bool = total != 0xFFFF
     return bad
 
@@ -178,7 +185,6 @@ def _ip6(batch: Batch, links: Links, judge: Bool, rows: I64) -> tuple[Datagrams,
         body=net + 40,
         end=end,
         judge=judge[rows] & (end <= batch.cap_end[rows]),
-        bad_header=np.zeros(len(rows), dtype=np.bool_),
     )
     pieces = _walk_extensions(batch, found)
     alive = batch.fate[rows] == 0
@@ -188,12 +194,14 @@ def _ip6(batch: Batch, links: Links, judge: Bool, rows: I64) -> tuple[Datagrams,
 def _walk_extensions(batch: Batch, found: Datagrams) -> Pieces:
     """Move proto and body past extension headers, one more of each datagram a round.
 
-    A routing header that is not yet used up makes checksums unknowable: they are made for its
-    last address.
+    As Zeek has it, a datagram under way by a routing header goes to its last address, and one with
+    a home address comes from there. Of routing headers whose last address nobody knows, checksums
+    are not judged: they are made for it.
     """
     rows, end, proto, body = found.frame, found.end, found.proto, found.body
     named = found.net + 6
     cut: list[Pieces] = []
+    routed, moved = np.zeros((2, len(found)), dtype=np.bool_)
     for _ in range(MAX_EXTENSIONS):
         here = np.nonzero(_IS_EXTENSION[proto] & (batch.fate[rows] == 0))[0]
         if not len(here):
@@ -210,12 +218,44 @@ def _walk_extensions(batch: Batch, found: Datagrams) -> Pieces:
         part &= batch.fate[frame] == 0
         if part.any():
             cut.append(_cut6(batch, found.take(here[part]), head[:, part], named[here[part]]))
-        found.judge[here] &= (kind != ROUTING) | (head[3] == 0)
+        underway = (kind == ROUTING) & (head[3] != 0)
+        if underway.any():
+            known = underway & ((head[2] == 0) & (units >= 2) & (units & 1 == 0)
+                                | (head[2] == 2) & (units == 2))  # fmt: skip
+            found.judge[here] &= ~underway | known
+            first = known & ~routed[here]
+            last = words_at(batch.data, (at + length)[first] - 16, 16, ">u8")
+            found.dst[here[first]] = last.T
+            routed[here[first]] = True
+        options = kind == OPTIONS
+        if options.any():
+            _move_home(batch, found, moved, here[options], at[options], length[options])
         named[here] = at
         proto[here] = head[0]
         body[here] = at + length
     batch.give_up(rows[_IS_EXTENSION[proto]], MALFORMED)
     return Pieces.concat(cut)
+
+
+def _move_home(
+    batch: Batch, found: Datagrams, moved: Bool, rows: I64, at: I64, length: I64
+) -> None:
+    """Let datagrams come from the home address that their options tell: Mobile IPv6, RFC 6275.
+
+    Rows of found have a header of options at `at`; moved: whose home is known.
+    """
+    place, stop = at + 2, at + length
+    for _ in range(MAX_OPTIONS):
+        more = place + 2 <= stop
+        rows, place, stop = rows[more], place[more], stop[more]
+        if not len(rows):
+            return
+        kind, size = rows_at(batch.data, place, 2).T.astype(np.int64)
+        home = (kind == HOME_ADDRESS) & (size == 16) & (place + 18 <= stop) & ~moved[rows]
+        if home.any():
+            found.src[rows[home]] = words_at(batch.data, place[home] + 2, 16, ">u8").T
+            moved[rows[home]] = True
+        place = place + np.where(kind == 0, 1, 2 + size)
 
 
 def _cut6(batch: Batch, found: Datagrams, head: Array, named: I64) -> Pieces:

@@ -191,7 +191,7 @@ class Pipeline:
     def _count(self, frames: int, decoded: Decoded) -> None:
         self.counts.packets += frames
         self.counts.malformed += decoded.malformed
-        self.counts.bad_checksums += int(np.count_nonzero(decoded.packets.bad_csum))
+        self.counts.bad_checksums += decoded.bad_checksums
         for kind, number in decoded.not_understood.items():
             self.counts.not_understood[kind] = self.counts.not_understood.get(kind, 0) + number
 

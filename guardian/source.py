@@ -88,16 +88,27 @@ def steps(
             told = moment
 
 
+def warn_of_checksums(bad: int, packets: int) -> bool:
+    """Say on stderr that many packets do not count for their checksums, if so; return whether.
+
+    On a host that leaves them to its card it is what the host sent, at most half.
+    """
+    if bad * 10 <= packets:
+        return False
+    click.echo(
+        f"warning: {bad:,} packets have wrong checksums and do not count; where the capture was "
+        "taken on a host that leaves them to its network card, give --ignore-checksums",
+        err=True,
+    )
+    return True
+
+
 def warn(counts: Counts) -> None:
     """Say on stderr where what was read could hardly be judged, and what to do."""
     if counts.packets and counts.not_understood.get("link type", 0) == counts.packets:
         what = "its link layer is not read: capture on an Ethernet interface or on `any`"
-    elif counts.bad_checksums * 2 > counts.packets:
-        what = (
-            f"{counts.bad_checksums:,} packets have wrong checksums and do not count; where the "
-            "capture was taken on a host that leaves them to its network card, give "
-            "--ignore-checksums"
-        )
+    elif warn_of_checksums(counts.bad_checksums, counts.packets):
+        return
     elif counts.connections > JUDGED * counts.sequences:
         what = (
             "hardly a device of the home was seen; where the LAN has public addresses, name it: "

@@ -139,8 +139,8 @@ class Packets(Table):
     ack: U32 = col("u4")
     window: U16 = col("u2")
     bad_csum: Bool = col("?")
-    """An IPv4 header or transport checksum is wrong; not judged where caplen cuts the packet, nor
-    where csum_valid. Never set under --ignore-checksums."""
+    """The transport checksum is wrong; not judged where caplen cuts the packet, nor where csum_valid.
+    Never set under --ignore-checksums."""
     icmp_id: U16 = col("u2")
     """Identifier of an ICMP echo; 0 for others."""
     carrier: I64 = col("i8")
@@ -177,6 +177,12 @@ class Decoded:
     malformed: int
     """Frames whose headers contradict themselves or their length."""
     now: int
+
+    @property
+    def bad_checksums(self) -> int:
+        """Packets that do not count, for the checksum of their IPv4 or transport header."""
+        dropped = self.not_understood.get("ip checksum", 0)
+        return dropped + int(np.count_nonzero(self.packets.bad_csum))
 
 
 CONN_STATES = (

@@ -54,7 +54,7 @@ def read(batch: Batch, below: Links, ts: I64, ip: Datagrams) -> Packets:
         seq=words[1] * tcp,
         ack=words[2] * tcp,
         window=((words[3] & 0xFFFF) * tcp).astype(np.uint16),
-        bad_csum=ip.bad_header | _bad_transport(batch, ip, words, length),
+        bad_csum=_bad_transport(batch, ip, words, length),
         icmp_id=((words[1] >> 16) * _is_echo(proto, sport)).astype(np.uint16),
         carrier=np.zeros(len(frame), dtype=np.int64),
         carries=np.zeros(len(frame), dtype=np.uint8),

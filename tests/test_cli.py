@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import pytest
 
 from guardian.simulate import SCENARIOS, labels_path, read_labels, simulate
 from guardian.store import Store
+from tests import wire
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow  # each test starts processes
@@ -371,3 +373,18 @@ def test_a_reader_that_stops_early_is_no_fault(home: Path) -> None:
     )  # fmt: skip
     assert done.stdout.count(b"\n") == 3
     assert done.stderr == b""
+
+
+def test_conns_says_that_checksums_were_left_to_the_card(tmp_path: Path) -> None:
+    """Whole packets are left out for them, as in Zeek."""
+    path = tmp_path / "host.pcap"
+    pieces = [wire.ether(wire.ip4(wire.udp(b"a"), 17)) for _ in range(9)]
+    pieces += [piece[:24] + b"\0\0" + piece[26:] for piece in pieces]
+    records = b"".join(struct.pack("<IIII", 1, 0, len(p), len(p)) + p for p in pieces)
+    path.write_bytes(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65_535, 1) + records)
+    done = guardian("conns", path, "--format", "json")
+    assert json.loads(done.stdout)["orig_pkts"] == 9
+    assert done.stderr.startswith(b"warning: 9 packets have wrong checksums")
+    assert b"--ignore-checksums" in done.stderr
+    done = guardian("conns", path, "--format", "json", "--ignore-checksums")
+    assert (json.loads(done.stdout)["orig_pkts"], done.stderr) == (18, b"")

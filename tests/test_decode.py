@@ -112,6 +112,13 @@ def some_ip(chance: Random) -> tuple[bytes, int]:
         piece = bytes([first, units]) + bytes(6)
         if chance.random() < 0.2:
             piece = piece[:2] + chance.randbytes(2) + piece[4:]
+        if extension == 43 and chance.random() < 0.5:
+            piece = piece[:2] + bytes([chance.choice([0, 2, 4]), 1]) + chance.randbytes(size - 4)
+        if extension == 60 and chance.random() < 0.5:
+            pad = chance.choice([b"", b"\0", b"\x01\x02\0\0"])
+            piece = bytes([first, 3]) + pad + b"\xc9\x10" + chance.randbytes(30 - len(pad))
+            size = len(piece) if chance.random() < 0.9 else 16
+            piece = piece[:1] + bytes([size // 8 - 1]) + piece[2:size]
         extensions = piece.ljust(size, b"\0") + extensions
         first = extension
     return wire.ip6(body, first, src, dst, extensions), 0x86DD
@@ -549,9 +556,64 @@ def test_checksums_are_judged_only_where_they_can_be() -> None:
     assert not only(bytes(six)).packets.bad_csum[0]
     six[60:62] = b"\0\0"  # but not over IPv6
     assert only(bytes(six)).packets.bad_csum[0]
-    header = bytearray(wire.ether(wire.ip4(wire.udp(b"abc"), 17)))
-    header[22] ^= 1  # TTL: the IP header's own checksum
-    assert only(bytes(header)).packets.bad_csum[0]
+
+
+@pytest.mark.parametrize("options", [b"", b"\1\1\1\0"])
+def test_a_wrong_ip_header_checksum_hides_the_packet(options: bytes) -> None:
+    """As in Zeek: it is not known whose packet it is. Also where the snap length cuts the rest."""
+    header = bytearray(wire.ether(wire.ip4(wire.udp(b"abc"), 17, options=options)))
+    header[22] ^= 1  # TTL
+    found = only(bytes(header))
+    assert (found.not_understood, found.bad_checksums) == ({"ip checksum": 1}, 1)
+    assert not len(found.packets)
+    cut = only(bytes(header)[:-2], wirelens=[len(header)])
+    assert cut.not_understood == {"ip checksum": 1}
+    assert len(only(bytes(header), csum_valid=True).packets) == 1
+    assert len(check_against_twin(wire.frames_of([bytes(header)]), True).packets) == 1
+    offloaded = bytearray(wire.ether(wire.ip4(wire.tcp(bytes(3_000)), 6, options=options)))
+    offloaded[16:18] = b"\0\0"  # so is one whose length the card was to fill in
+    assert only(bytes(offloaded)).not_understood == {"ip checksum": 1}
+    assert check_against_twin(wire.frames_of([bytes(offloaded)]), True).packets.payload_len == 3_000
+
+
+LAST6, HOME6 = bytes.fromhex("20010db8" + "00" * 11 + "99"), bytes.fromhex("fd" + "00" * 14 + "55")
+
+
+def routing(kind: int, left: int, size: int = 2) -> bytes:
+    return bytes([17, size, kind, left]) + bytes(4) + bytes(8 * size - 16) + LAST6
+
+
+@pytest.mark.parametrize(
+    ("extensions", "first", "src", "dst"),
+    [
+        (routing(0, 1), 43, wire.A6, LAST6),
+        (routing(0, 1, 4), 43, wire.A6, LAST6),
+        (routing(0, 0), 43, wire.A6, wire.B6),
+        (routing(2, 1), 43, wire.A6, LAST6),
+        (bytes([17, 2]) + b"\1\2\0\0\xc9\x10" + HOME6, 60, HOME6, wire.B6),
+        (bytes([17, 2]) + b"\xc9\x10" + HOME6 + b"\1\2\0\0", 60, HOME6, wire.B6),
+        (b"\x3c" + routing(0, 1)[1:] + bytes([17, 2]) + b"\1\2\0\0\xc9\x10" + HOME6, 43, HOME6,
+         LAST6),
+    ],
+)  # fmt: skip
+def test_ip6_addresses_that_headers_tell(
+    extensions: bytes, first: int, src: bytes, dst: bytes
+) -> None:
+    """A routing header's last address, and Mobile IPv6's home: so Zeek names the ends, and so the
+    checksum is made."""
+    for ends in ((src, dst), (wire.A6, wire.B6)):
+        body = wire.udp(b"abc", *ends)
+        p = only(wire.ip6(body, first, extensions=extensions), 101).packets
+        assert [text(*pair) for pair in (p.src[0].tolist(), p.dst[0].tolist())] == [
+            text(*struct.unpack(">QQ", address)) for address in (src, dst)
+        ]
+        assert (p.dport[0], bool(p.bad_csum[0])) == (53, ends != (src, dst))
+
+
+def test_other_routing_headers_leave_the_ends_and_the_checksum_alone() -> None:
+    p = only(wire.ip6(wire.udp(b"a"), 43, extensions=routing(4, 1)), 101).packets
+    assert text(*p.dst[0].tolist()) == text(*struct.unpack(">QQ", wire.B6))
+    assert not p.bad_csum[0]
 
 
 @pytest.mark.parametrize(

@@ -427,15 +427,14 @@ def ip4(frame: Frame, judge: bool) -> dict[str, Any]:
     first, _, length, _, part, _, proto, _, src, dst = frame.peek(">BBHHHBBH4s4s")
     header = (first & 15) * 4
     room = max(frame.wirelen, len(frame.data)) - net
-    length = length or room
+    offloaded, length = not length, length or room
     if first >> 4 != 4 or header < 20 or length < header or length > room:
         raise MalformedError
     frame.need(net + header)
+    if judge and (offloaded or internet_sum(frame.data[net : net + header]) != 0xFFFF):
+        raise OtherError("ip checksum")
     judge = judge and net + length <= len(frame.data)
-    bad = judge and internet_sum(frame.data[net : net + header]) != 0xFFFF
     if part & 0x3FFF:
-        if bad:
-            raise OtherError("ip fragment")
         head = frame.data[net : net + header]
         key = (src, dst, head[4:6], proto)
         piece(
@@ -449,10 +448,8 @@ def ip4(frame: Frame, judge: bool) -> dict[str, Any]:
             judge,
         )
     frame.at = net + header
-    row = transport(frame, proto, net + length, src + dst, judge)
-    row["bad_csum"] = row["bad_csum"] or bad
     return {
-        **row,
+        **transport(frame, proto, net + length, src + dst, judge),
         "src": (0, V4_PREFIX | int.from_bytes(src, "big")),
         "dst": (0, V4_PREFIX | int.from_bytes(dst, "big")),
         "v6": False,
@@ -471,6 +468,7 @@ def ip6(frame: Frame, judge: bool) -> dict[str, Any]:
         raise MalformedError
     end = net + length
     named = net + 6
+    final = home = b""
     for _ in range(8):
         if proto not in (0, 43, 44, 51, 60):
             break
@@ -487,8 +485,16 @@ def ip6(frame: Frame, judge: bool) -> dict[str, Any]:
             offset = (third << 8 | fourth) & 0xFFF8
             judge = judge and end <= len(frame.data)
             piece(frame, key, offset, not fourth & 1, bytes(head), frame.at + 8, end, judge)
+        header = frame.data[frame.at : frame.at + size].ljust(size, b"\0")
         if proto == 43 and fourth:
-            judge = False
+            if (third == 0 and units >= 2 and units % 2 == 0) or (third == 2 and units == 2):
+                final = final or header[-16:]
+            else:
+                judge = False
+            dst = final or dst
+        if proto == 60:
+            home = home or home_address(header)
+            src = home or src
         named = frame.at
         proto = following
         frame.at += size
@@ -503,6 +509,19 @@ def ip6(frame: Frame, judge: bool) -> dict[str, Any]:
         "v6": True,
         "ip_len": length,
     }
+
+
+def home_address(header: bytes) -> bytes:
+    """Return what an option of Mobile IPv6 says, among the first eight."""
+    at = 2
+    for _ in range(8):
+        if at + 2 > len(header):
+            break
+        kind, size = header[at], header[at + 1]
+        if kind == 201 and size == 16 and at + 18 <= len(header):
+            return header[at + 2 : at + 18]
+        at += 1 if kind == 0 else 2 + size
+    return b""
 
 
 def piece(

@@ -64,6 +64,9 @@ PARAMS: dict[str, tuple[tuple[str, float], ...]] = {
     "outage": (("seconds", 600.0),),
     "local-polls": (("every", 2.0), ("seconds", 600.0)),
     "public-resolver": (("every", 20.0),),
+    "cloud-relays": (("every", 10.0), ("looks", 300.0)),
+    "home-store": (("every", 20.0), ("sessions", 6.0), ("size", 5_000.0)),
+    "desk-work": (("minutes", 12.0), ("pause", 10.0), ("keys", 30.0)),
 }
 """Short forms, to keep the tests quick."""
 

@@ -33,7 +33,7 @@ from guardian.tables import Conns, FeatureRows
 from tests.test_simulate import packets
 
 BEFORE = {
-    "training_homes": "d14e1a68c404d97e5cb4aeaffe4ee01be92f7d723612ce198100a9f0b0695b20",
+    "training_homes": "730b83d61359f0c0be81afdd7f756aee3fd8eef2cc88fe1c1c5b743a2366b914",
     "quiet/demo": "57e9f0fbd2c0f90f1f34892a7a13b5d1c1da815dda65eb9cde0900f682086ef6",
     "quiet/test": "64b915cd2382b1ad5773c028b83260bc3c0a3628c71daf9f29f6bb654419cd35",
     "telnet-scan/demo": "fe6a6f759f6c71170398b53b00c22d2167a77c2c35ed3b0cb575d962e94d7125",
@@ -46,11 +46,11 @@ BEFORE = {
     "infected/demo": "89f827181d95022f9807a53fd14e8374ebc52a77df204f8d0736c6858705ece5",
     "infected/test": "1ce2678ac99ee191eea5973ac43fc0a5e4275c42ef708ca7d002a465b6b78626",
     "quiet/7": "51f5f0313b44989724629cc09a1f4815f7cb667c6329a5e2cd5fa1b8e0dd2d79",
-    "train/0": "4a20dbddbb87d8b7bc03b41074020c717de47b5440ed3171e5d1ade43ea253da",
-    "train/1": "79b30a45954fb13f3a8e0ff5aa8f855758385d55cdb69b6a207b44b7e9e99354",
-    "train/2": "2a1e9858028fe78290863005870f061704c37c349c5d8d79d1a8de2f0156c857",
-    "train/3": "88bb5e05951d0594c4ab60e8a2559476857114a0c0178bb6d817b9e5404eeaa3",
-    "train/4": "b3107ea2b03f7f96a47e0c2bf1c9f86855c45ce5ed479d48bb38379686a3b306",
+    "train/0": "a247d49e33880cdcc123b9c08867fd9589b8802318a9d190934c1f63cb84cfbe",
+    "train/1": "47fea58516ff5d288a086bba27a19b970255caa4e2b39bc003d6d2ec2ffe98bd",
+    "train/2": "93a16a257943900a93d369c07dd6a4adad1dfd7940add25ef5f2716a982a6407",
+    "train/3": "7f45aefc1d5bb3056d8838dfc1b6287cd56c2b9d4d8801fd04092ee4d6a7ea28",
+    "train/4": "f049b2e664a4b394d9da18d8e9a09c836161018245a135b66c826707e8055bbd",
 }
 """What these captures are (sha256 of packets and labels, without
 the origin time in NTP, which was the clock of the computer that simulated). The shipped bundle

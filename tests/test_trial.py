@@ -23,12 +23,12 @@ from guardian.simulate.scenario import home
 from guardian.source import steps
 from guardian.tables import CONN_STATES, Conns, Sequences
 from tests import bundles
-from trainer import catalogue, metrics
+from trainer import catalogue, joy, metrics
 from trainer.labels import CLASSES
 from trainer.recipe import Material
 from trainer.rows import Rows
 from trainer.streams import Stream, benign
-from trainer.trial import counters, figures, grafts, joy, page, report, rivals
+from trainer.trial import counters, figures, grafts, page, report, rivals
 from trainer.trial.bench import GATEWAY, MODELS, Bench, Opened, Played, Rivals
 from trainer.trial.course import GRAFTED, HOMES, IN_PLACE, SIMULATED, Course, alike, insert, walk
 from trainer.trial.figures import Case, Pools
@@ -355,8 +355,8 @@ def test_joys_flows_become_records_again(tmp_path: Path) -> None:
     ]
     path = tmp_path / "joy.json.gz"
     path.write_bytes(gzip.compress("\n".join(lines).encode()))
-    one = joy.take(path, judge=benign)
-    slices = one.stream.slices
+    stream, _ = joy.read(path, judge=benign)
+    slices = stream.slices
     first = slices.take(slices.piece == 0)
     told = [
         (CONN_STATES[s], p, o)
@@ -367,7 +367,7 @@ def test_joys_flows_become_records_again(tmp_path: Path) -> None:
     whole = slices.take(slices.uid == first.uid[first.conn_state == CONN_STATES.index("S1")])
     assert whole.orig_bytes.sum() == 200
     assert CONN_STATES[whole.conn_state[-1]] == "SF"
-    assert (one.stream.label == 0).all()
+    assert (stream.label == 0).all()
     path.write_bytes(b"no gzip")
     with pytest.raises(InputError, match="Joy"):
-        joy.take(path)
+        joy.read(path)

@@ -12,15 +12,18 @@ from pathlib import Path
 
 from guardian.errors import InputError
 from guardian.tables import Conns
+from trainer import joy
 from trainer.labels import DROP
 from trainer.streams import Judge, Stream, benign, lan_with, malicious, read
 
 IOT23 = "CC BY 4.0; Garcia, Parmisano, Erquiaga 2020, doi 10.5281/zenodo.4743746"
 STRATOSPHERE = "GPL-2.0 (records of connections); Stratosphere Laboratory, CTU Prague"
 ACTIVECM = "GPL-3.0 (records of connections); Active Countermeasures, RITA test data"
+NEMEA = "BSD-3-Clause; CESNET, NEMEA-SIoT annotated data sets"
 MONIOTR = "Apache-2.0; Mon(IoT)r Lab, Northeastern University"
 
 TCP, SSH = 6, 22
+JOY = "joy"
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Source:
     judge: Judge | None = None
     lan: tuple[str, ...] = ()
     licence: str = "evaluation only"
+    form: str = ""
+    """JOY where its files are flows of Cisco Joy."""
 
 
 def _iot23(number: str, use: str, group: str) -> Source:
@@ -118,6 +123,10 @@ CATALOGUE: tuple[Source, ...] = (
     Source(
         "yi camera", f"{_HOMES}/yi-camera-2019/*.pcap", "train", "yi", benign, licence=MONIOTR
     ),
+    Source("joy ikea gateway", "joy-flows/ikea-app/*/*.json.gz", "train", "joy-ikea", benign,
+           licence=NEMEA, form=JOY),
+    Source("joy ip camera", "joy-flows/ipcam/*/*.json.gz", "train", "joy-camera", benign,
+           licence=NEMEA, form=JOY),
     _iot23("4-1", "calibrate", "hue"),
     _mixed("010", "calibrate", "147.32.83.234"),
     Source(
@@ -190,4 +199,7 @@ def streams(source: Source, data: Path) -> Iterator[tuple[Path, Stream]]:
     if not paths:
         raise InputError(f"{data} lacks {source.pattern}: give the folder of captures with --data")
     for path in paths:
-        yield path, read(path, lan=source.lan, judge=source.judge)
+        if source.form == JOY:
+            yield path, joy.read(path, lan=source.lan, judge=source.judge)[0]
+        else:
+            yield path, read(path, lan=source.lan, judge=source.judge)

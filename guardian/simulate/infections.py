@@ -8,6 +8,7 @@ from random import Random
 from guardian.errors import ConfigError
 from guardian.simulate.arps import arp_spoof, arp_sweep
 from guardian.simulate.bots import beacon, download
+from guardian.simulate.desk import desk_work
 from guardian.simulate.dial import Dial
 from guardian.simulate.events import backup, device_setup, firmware_update, guest_phone, new_app
 from guardian.simulate.exhaust import message_flood, slow_dos
@@ -18,6 +19,7 @@ from guardian.simulate.leaks import dns_exfiltration, dns_flood, exfiltration
 from guardian.simulate.nearby import local_polls, public_resolver
 from guardian.simulate.outage import outage
 from guardian.simulate.outside import internet_scan, login_guess, remote_view
+from guardian.simulate.relays import cloud_relays, home_store
 from guardian.simulate.scans import local_scan, ssh_guess, telnet_scan
 from guardian.simulate.scenario import Infection
 from guardian.simulate.stealth import https_beacon_even, p2p_malware, slow_scan
@@ -54,6 +56,9 @@ KINDS: dict[str, Callable[[World, Host, Random, Dial], Habit]] = {
     "outage": outage,
     "local-polls": local_polls,
     "public-resolver": public_resolver,
+    "cloud-relays": cloud_relays,
+    "home-store": home_store,
+    "desk-work": desk_work,
 }
 
 

@@ -26,7 +26,7 @@ MORE_INFECTIONS = (
 
 LOOKALIKES = (
     "firmware-update", "new-app", "guest-phone", "device-setup", "backup", "remote-view", "outage",
-    "local-polls", "public-resolver",
+    "local-polls", "public-resolver", "cloud-relays", "home-store", "desk-work",
 )  # fmt: skip
 """Benign events that look like attacks; they stand among a scenario's infections. Training homes
 draw those that training.DRAWN names."""
@@ -178,6 +178,9 @@ SCENARIOS: dict[str, Callable[..., Scenario]] = {
     "outage": partial(home, "outage", at_share=5 / 7),
     "local-polls": partial(home, "local-polls", device="hub", at_share=1 / 7),
     "public-resolver": partial(home, "public-resolver", at_share=1 / 7),
+    "cloud-relays": partial(home, "cloud-relays", at_share=1 / 7),
+    "home-store": partial(home, "home-store", at_share=1 / 7),
+    "desk-work": partial(home, "desk-work", device="phone", at_share=1 / 7),
 }
 """Scenarios by name; each takes home()'s keyword arguments. The later ones bring a length and a
 start that suit them: a scan for a day, a guest or a spoofer in the evening, a backup
@@ -216,5 +219,8 @@ HELP: dict[str, str] = {
     "outage": "benign: a device's clouds are away, it tries again and again",
     "local-polls": "benign: a hub or an app asks a device of the home again and again",
     "public-resolver": "benign: a device asks a resolver on the Internet, not the router",
+    "cloud-relays": "benign: a camera keeps relays warm, so that it can be looked at from afar",
+    "home-store": "benign: a device lays files on a machine of the home, which is away at times",
+    "desk-work": "benign: files, screens, shells, mail, prints and calls of a computer",
 }
 """One line for each scenario."""

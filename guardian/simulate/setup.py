@@ -18,6 +18,8 @@ from guardian.simulate.home import Habit, Host, World
 from guardian.simulate.knobs import Knobs
 from guardian.simulate.presence import join
 
+DEAD_PORTS = (443, 443, 443, 80, 8_443, 5_228, 8_883, 1_883, 5_671, 9_443)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -32,6 +34,8 @@ class Plan:
     searches: int
     joins: int
     clocks: int
+    in_vain: bool
+    """Its cloud does not answer: it is set up where the Internet is away, or years later."""
 
     @classmethod
     def draw(cls, k: Knobs) -> Plan:
@@ -45,6 +49,7 @@ class Plan:
             searches=k.size("setup-searches", 1, 12),
             joins=k.size("setup-joins", 1, 3.9),
             clocks=k.size("setup-clocks", 1, 9),
+            in_vain=k.chance("setup-in-vain", 0.3, False, False),
         )
 
 
@@ -57,6 +62,9 @@ def setup(w: World, d: Host, rng: Random, vendor: str, plan: Plan) -> Habit:
     yield w.now + 3
     w.spawn(w.now, _look_around(w, d, rng, plan))
     w.spawn(w.now + 2 * rng.random(), _configure(w, d, rng, plan))
+    if plan.in_vain:
+        yield from _in_vain(w, d, rng, vendor, plan)
+        return
     for number in range(plan.servers):
         name = f"{('api', 'reg', 'cfg', 'log', 'time', 'cdn')[number % 6]}{number // 6}.{vendor}"
         if rng.random() < plan.fails / 3:
@@ -67,6 +75,24 @@ def setup(w: World, d: Host, rng: Random, vendor: str, plan: Plan) -> Habit:
         t = fetch(w, d, rng, poll, w.now)
         # Some calls run side by side.
         yield w.now + 0.1 if rng.random() < 0.3 else t + rng.expovariate(1 / plan.pause)
+
+
+def _in_vain(w: World, d: Host, rng: Random, vendor: str, plan: Plan) -> Habit:
+    """Call clouds that never answer, one or several at a time, without longer pauses."""
+    ports = [rng.choice(DEAD_PORTS) for _ in range(1 + plan.servers // 4)]
+    addresses, tries = rng.randint(1, 6), rng.randint(1, 4)
+    abreast = rng.randint(1, 3)
+    end = w.now + 30 * 50 ** rng.random()
+    number = 0
+    while w.now < end:
+        t = w.now
+        for _ in range(abreast):
+            which = number % len(ports)
+            t, _ = resolve(w, d, f"cloud{which}.{vendor}", w.now, rng, 60)
+            peer = w.cloud(f"cloud{which}.{vendor}", rng.randrange(addresses))
+            t = Tcp(w, d, peer, ports[which], rng).dead(t, tries=tries)
+            number += 1
+        yield t + rng.expovariate(1 / plan.pause)
 
 
 def _look_around(w: World, d: Host, rng: Random, plan: Plan) -> Habit:

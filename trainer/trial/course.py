@@ -12,7 +12,9 @@ import numpy as np
 
 from guardian import bundle as bundles
 from guardian.errors import InputError
-from trainer.trial import joy, report
+from trainer import joy
+from trainer.catalogue import JOY
+from trainer.trial import report
 from trainer.trial.bench import GATEWAY, MODELS, Bench, Rivals
 from trainer.trial.figures import Case, Pools, family_of, infected_of
 from trainer.trial.grafts import (
@@ -26,7 +28,7 @@ from trainer.trial.grafts import (
     placebo_of,
     simulated,
 )
-from trainer.trial.subjects import ATTACK, HOME, JOY, SETUP, Subject, subjects
+from trainer.trial.subjects import ATTACK, HOME, SETUP, Subject, subjects
 from trainer.trial.taken import Taken, take
 
 Echo = Callable[[str], None]
@@ -64,7 +66,7 @@ class Course:
                 )
             mac = "" if subject.infected.startswith("ip:") else subject.infected
             self.taken[subject.name] = [
-                joy.take(path, lan=subject.lan, judge=subject.judge)
+                Taken(*joy.read(path, lan=subject.lan, judge=subject.judge), (), None)
                 if subject.form == JOY
                 else take(path, lan=subject.lan, judge=subject.judge, infected=mac)
                 for path in paths

@@ -96,7 +96,8 @@ def markdown(report: dict[str, Any], *, title: str) -> str:
         out += ["### Homes where nothing is wrong", "", tables.homes(report["homes"]), ""]
         out += [tables.rates(report["rates"]), ""]
     if report.get("folds"):
-        out += ["### Homes where nothing is wrong", "", tables.folds(report["folds"]), ""]
+        out += ["### What each fit raises in the homes for evaluation", ""]
+        out += [tables.folds(report["folds"]), ""]
     lost = report.get("no device", [])
     if lost:
         out += [

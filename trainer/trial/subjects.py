@@ -40,7 +40,7 @@ class Subject:
     """Class of device by its key; "" stands for all others."""
     note: str = ""
     form: str = ""
-    """JOY where its files are Joy's flows."""
+    """As the catalogue's."""
 
     def class_of(self, key: str) -> str:
         return self.classes.get(key, self.classes.get("", THING))
@@ -70,6 +70,7 @@ _CLASSES: dict[str, Mapping[str, str]] = {
     "nmap": {"": COMPUTER},
     "njrat": {"": COMPUTER},
     "exposed": {"": COMPUTER},
+    "joy-ikea": {f"ip:192.168.3.{n}": PHONE for n in (154, 177)},
 }  # fmt: skip
 
 _NDPI = "protocol-pcaps/ndpi"
@@ -82,7 +83,7 @@ def of_source(source: Source) -> Subject:
     kind = (SETUP if source.group == "sentinel" else HOME) if quiet else ATTACK
     return Subject(
         source.name, (source.pattern,), source.group, kind, source.judge, source.lan,
-        classes=_CLASSES.get(source.group, {}),
+        classes=_CLASSES.get(source.group, {}), form=source.form,
     )  # fmt: skip
 
 
@@ -95,20 +96,7 @@ def _knocked(conns: Conns) -> list[str]:
     return [DROP if stranger else "benign" for stranger in inbound.tolist()]
 
 
-_JOY = "joy-flows"
-_JOY_PHONES = {f"ip:192.168.3.{n}": PHONE for n in (154, 177)}
-
 MORE: tuple[Subject, ...] = (
-    Subject(
-        "joy ikea gateway",
-        tuple(f"{_JOY}/ikea-app/{part}/*.json.gz" for part in (
-            "app-init", "brightness-color", "general-traffic", "on-off",
-        )),
-        "joy-ikea", HOME, benign, classes=_JOY_PHONES, form=JOY,
-    ),
-    Subject("joy ikea set-ups", (f"{_JOY}/ikea-app/gw-init/*.json.gz",), "joy-ikea", SETUP, benign,
-            classes=_JOY_PHONES, form=JOY),
-    Subject("joy ip camera", (f"{_JOY}/ipcam/*/*.json.gz",), "joy-camera", HOME, benign, form=JOY),
     Subject(
         "nest 1 april", (f"{_NEST}/1st-long-1-2april-cap.pcap",), "unsw", HOME, _knocked,
         lan_with("129.94.5.0/24"), classes=_UNSW,

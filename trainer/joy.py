@@ -21,9 +21,8 @@ from guardian.devices import DeviceTable
 from guardian.errors import InputError
 from guardian.slices import cut
 from guardian.tables import CONN_STATES, Conns
-from trainer.labels import DROP
+from trainer.labels import DROP, codes
 from trainer.streams import Judge, Stream
-from trainer.trial.taken import Taken, labels
 
 SILENCE_S = {6: 300.0}
 """Seconds of silence that end a connection, by protocol; others OTHER_S."""
@@ -55,15 +54,17 @@ class _Flow(NamedTuple):
         return self[:5]
 
 
-def take(path: Path, *, lan: tuple[str, ...] = (), judge: Judge | None = None) -> Taken:
+def read(
+    path: Path, *, lan: tuple[str, ...] = (), judge: Judge | None = None
+) -> tuple[Stream, DeviceTable]:
     """Parse a gzipped file of Joy's JSON lines. Raises InputError where it cannot be read."""
     home = Lan(lan)
     records = _records(_merged(_flows(path)), home)
     devices = DeviceTable(home)
     devices.learn_from_conns(records)
     slices, _ = cut(records)
-    label = labels(slices, path, judge or _nobody)
-    return Taken(Stream(path.name, slices, *devices.sides(slices), label, lan), devices, (), None)
+    label = codes((judge or _nobody)(slices))
+    return Stream(path.name, slices, *devices.sides(slices), label, lan), devices
 
 
 def _nobody(conns: Conns) -> list[str]:

@@ -15,6 +15,7 @@ PIP := -m pip --disable-pip-version-check --quiet
 
 help:
 	@echo "make demo      simulate a home with one infected device and watch it being found"
+	@echo "               (BROKER=HOST shows it to a hub, too, until Enter)"
 	@echo "make test      set up all that the tests need, and run them"
 	@echo "make quick     the fast tests alone (under a minute)"
 	@echo "make lint      format, rules, types, import rules"
@@ -68,7 +69,7 @@ tools:
 	@sh tests/tools.sh
 
 demo: base
-	@$(BASE)/bin/guardian demo
+	@$(BASE)/bin/guardian demo $(if $(BROKER),--broker $(BROKER))
 
 test: base dev tflite tools
 	$(DEV)/bin/python -m pytest

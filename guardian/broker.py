@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import ssl
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -73,6 +74,21 @@ def _visit(settings: MqttSettings, topic: str) -> str:
     if answers[0].is_failure:
         raise BrokerError(f"the broker at {place}: {refusal(answers[0])}")
     return heard[0] if heard else ""
+
+
+def wipe(settings: MqttSettings, topics: Iterable[str]) -> None:
+    """Have the broker forget what it keeps on topics. Raises BrokerError or ConfigError."""
+    client = make_client(settings, f"guardian-wipe-{secrets.token_hex(4)}")
+    try:
+        client.connect(settings.host, settings.port, KEEPALIVE_S)
+        client.loop_start()
+        for told in [client.publish(topic, "", qos=1, retain=True) for topic in topics]:
+            told.wait_for_publish(CONNECT_S)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BrokerError(f"the broker at {where(settings)}: {no_connection(error)}") from error
+    finally:
+        client.disconnect()
+        client.loop_stop()
 
 
 def make_client(settings: MqttSettings, client_id: str) -> BoundedClient:

@@ -168,7 +168,9 @@ def simulate(
 
 @cli.command()
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep capture and database here.")
-@click.option("--broker", metavar="HOST[:PORT]", help="Send what the hub gets to this broker.")
+@click.option(
+    "--broker", metavar="HOST[:PORT]", help="Show it to the hub at this broker, until Enter."
+)
 @BUNDLE
 def demo(keep: Path | None, broker: str | None, bundle: Path | None) -> None:
     """A simulated home with one infected device, end to end."""

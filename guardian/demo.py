@@ -12,12 +12,14 @@ from pathlib import Path
 import click
 
 from guardian import capture
-from guardian.config import MqttSettings, Settings
+from guardian.broker import check_broker
+from guardian.config import Settings
 from guardian.const import NS
 from guardian.daemon import hub_states
-from guardian.discovery import slug
+from guardian.demohub import DemoHub, broker_settings
+from guardian.discovery import Topics, slug
 from guardian.drill import progress_bar
-from guardian.errors import ConfigError, GuardianError
+from guardian.errors import GuardianError
 from guardian.incidents import IncidentEvent
 from guardian.pipeline import Pipeline
 from guardian.publish import Publisher, hub_messages, topics_of
@@ -29,32 +31,40 @@ from guardian.usercli import print_alerts
 
 SCENARIO = "infected"
 INFECTED = "hall-camera"
-BROKER_S = 20.0
-"""Seconds that the demo waits for a broker."""
 
 
 def demo(keep: Path | None, broker: str | None, settings: Settings) -> None:
     """Simulate, watch, show; fail where anything but the infected device is reported.
 
-    Raises GuardianError where the result is not what it must be, so that the demo is a check.
+    With a broker the hub is shown it all until Enter. Raises GuardianError where the result is not
+    what it must be, so that the demo is a check.
     """
     with ExitStack() as stack:
         folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
         pcap, db = folder / "home.pcap", folder / "guardian.db"
+        mqtt = replace(settings.mqtt, host="")
+        if broker is not None:
+            mqtt = broker_settings(broker, settings.mqtt)
+            check_broker(mqtt)
         db.unlink(missing_ok=True)
         make(pcap)
         store = stack.enter_context(Store(db))
-        publisher = stack.enter_context(Publisher(mqtt_settings(broker, settings), store))
+        publisher = stack.enter_context(Publisher(mqtt, store))
         pipeline = open_pipeline(settings, load_bundle(settings))
-        events = watch(pcap, pipeline, Recorder(store, pipeline, publisher))
+        recorder = Recorder(store, pipeline, publisher)
+        hub = DemoHub(mqtt, pipeline, store, publisher, recorder) if broker is not None else None
+        events = watch(pcap, pipeline, recorder, hub)
         show(pipeline, events)
-        show_hub(pipeline, events, store, settings)
-        if broker is not None:
-            send(publisher, pipeline, store)
+        show_hub(pipeline, events, topics_of(mqtt, store.installation))
         if keep is not None:
             click.echo(f"\nKept: {pcap}, {db}. Try: guardian explain ID --db {db}")
-        judge(pipeline, events)
+        if hub is None:
+            judge(pipeline, events)
+        else:
+            with hub.shown():
+                judge(pipeline, events)
+                hub.wait()
 
 
 def make(pcap: Path) -> None:
@@ -71,7 +81,9 @@ def make(pcap: Path) -> None:
     )
 
 
-def watch(pcap: Path, pipeline: Pipeline, recorder: Recorder) -> list[IncidentEvent]:
+def watch(
+    pcap: Path, pipeline: Pipeline, recorder: Recorder, hub: DemoHub | None
+) -> list[IncidentEvent]:
     """Run the capture through the pipeline and into the database."""
     begun = time.monotonic()
     draw = progress_bar("watching")
@@ -82,11 +94,15 @@ def watch(pcap: Path, pipeline: Pipeline, recorder: Recorder) -> list[IncidentEv
         step = pipeline.step(frames)
         events += step.events
         recorder.add(step)
+        if hub is not None:
+            hub.saw(step)
         done += int(frames.caplen.sum()) + 16 * len(frames)
         draw(min(done / size, 1.0))
     step = pipeline.finish()
     events += step.events
     recorder.add(step)
+    if hub is not None:
+        hub.saw(step)
     draw(1.0)
     counts, bundle = pipeline.counts, pipeline.bundle
     click.echo(
@@ -125,42 +141,16 @@ def pipeline_clock(pipeline: Pipeline) -> float:
     return max((d.last_seen for d in pipeline.devices.devices()), default=0) / NS
 
 
-def show_hub(
-    pipeline: Pipeline, events: list[IncidentEvent], store: Store, settings: Settings
-) -> None:
+def show_hub(pipeline: Pipeline, events: list[IncidentEvent], topics: Topics) -> None:
     """Print what Home Assistant would get, shortened."""
     told = [event for event in events if event.change in {"opened", "escalated"}]
-    messages = hub_messages(
-        topics_of(settings.mqtt, store.installation), *hub_states(pipeline, 0), told
-    )
+    messages = hub_messages(topics, *hub_states(pipeline, 0), told)
     click.echo(f"\nWhat the hub gets over MQTT ({len(messages)} messages)\n")
     infected = {slug(event.incident.device.mac) for event in told}
     for message in messages:
         if message.kind == "incident" or any(name in message.topic for name in infected):
             click.echo(f"  {message.topic}\n    {cut(message.payload, 92)}")
     click.echo("  ... and the same of the gateway and of each quiet device")
-
-
-def mqtt_settings(broker: str | None, settings: Settings) -> MqttSettings:
-    """Return the settings of the broker given as HOST[:PORT]; off where none is given."""
-    if broker is None:
-        return replace(settings.mqtt, host="")
-    host, _, port = broker.partition(":")
-    if not host or not (port or "1883").isdigit():
-        raise ConfigError(f"{broker!r} is no broker: write HOST or HOST:PORT")
-    return replace(settings.mqtt, host=host, port=int(port or 1883))
-
-
-def send(publisher: Publisher, pipeline: Pipeline, store: Store) -> None:
-    """Send it all to a real broker; raises GuardianError where it does not take it in time."""
-    publisher.update(*hub_states(pipeline, 0))
-    deadline = time.monotonic() + BROKER_S
-    while not (publisher.connected and store.outbox.waiting() == 0):
-        if time.monotonic() > deadline:
-            raise GuardianError("the broker did not take the messages: is it running?")
-        publisher.step(time.time_ns())
-        time.sleep(0.05)
-    click.echo("\nSent to the broker.")
 
 
 def judge(pipeline: Pipeline, events: list[IncidentEvent]) -> None:

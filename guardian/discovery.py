@@ -208,7 +208,7 @@ def slug(key: str) -> str:
 
 def plain(prefix: str) -> str:
     """Return a topic prefix as [a-z0-9_], for ids."""
-    found = re.sub(r"[^a-z0-9]+", "_", prefix.lower()).strip("_")[:32]
+    found = re.sub(r"[^a-z0-9]+", "_", prefix.lower()).strip("_").removeprefix("guardian_")[:32]
     return found or hashlib.sha256(prefix.encode("utf-8", "replace")).hexdigest()[:6]
 
 

@@ -148,6 +148,7 @@ def test_ids_of_any_prefix_are_ids(prefix: str) -> None:
     topic, payload = entities.device(topics, replace(DEVICE))
     assert plain(prefix)
     assert topic == f"homeassistant/device/guardian_{plain(prefix)}_{MAC}/config"
+    assert plain("guardian/cabin") == plain("cabin") == "cabin"
     if prefix == "home/guardian":
         payload["avty"] = [{"topic": "guardian/status"}]
         check(topic, payload)

@@ -166,6 +166,17 @@ class IncidentTable:
         age = known.last_seen - known.first_seen
         return age < self.settings.evidence.learning_s * NS
 
+    def succeed(self, before: IncidentTable) -> None:
+        """Go on where a table with other models had come, as far as that means the same.
+
+        What plain counters and rules saw always does; what added up by class, where the classes
+        and the features are the same.
+        """
+        self._counters = before._counters
+        ours, theirs = self._ruler, before._ruler
+        if (ours.classes, ours.features) == (theirs.classes, theirs.features):
+            self.homes.succeed(before.homes)
+
     def restore(
         self,
         incidents: list[Incident],

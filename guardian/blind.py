@@ -4,8 +4,8 @@
 * names that devices ask for over encrypted DNS: what they call is then known by address alone;
 * connections of which only one side passes here: the other takes a way around the gateway;
 * frames that are not understood;
-* what flooding devices did that no model read (guardian/shedding.py), and connections that a full
-  table ended early.
+* what flooding devices did that no model read (guardian/shedding.py), connections that a full
+  table ended early, and ARP packets of a flood of them.
 
 Everything counts over the last day, in hours; a day without any makes the spot vanish.
 """
@@ -73,6 +73,7 @@ class _Hour:
     unread: int = 0
     shed: int = 0
     evicted: int = 0
+    arps: int = 0
     connections: int = 0
     """TCP connections with data, and those of them seen from one side."""
     one_sided: int = 0
@@ -97,7 +98,7 @@ class BlindSpots:
         self._hours: list[_Hour] = []
         self._dns: dict[str, int] = {}
         """When a device last asked an encrypted server, ns."""
-        self._last = (0, 0, 0, 0, 0)
+        self._last = (0, 0, 0, 0, 0, 0)
         self._flooding: tuple[str, ...] = ()
 
     def add(self, step: Step, devices: DeviceTable) -> None:
@@ -127,13 +128,14 @@ class BlindSpots:
         """
         self._flooding = tuple(flooding[:MAX_NAMED])
         unread = counts.malformed + sum(counts.not_understood.values())
-        total = (counts.packets, drops, unread, counts.shed, counts.evicted)
+        total = (counts.packets, drops, unread, counts.shed, counts.evicted, counts.arp_unseen)
         hour = self._hour(now)
         hour.packets += total[0] - self._last[0]
         hour.drops += total[1] - self._last[1]
         hour.unread += total[2] - self._last[2]
         hour.shed += total[3] - self._last[3]
         hour.evicted += total[4] - self._last[4]
+        hour.arps += total[5] - self._last[5]
         self._last = total
 
     def _hour(self, now: int) -> _Hour:
@@ -180,6 +182,11 @@ class BlindSpots:
             spots.append(
                 f"{evicted:,} connections of the last day were ended early, since a flood filled "
                 "the table"
+            )
+        arps = sum(h.arps for h in day)
+        if arps:
+            spots.append(
+                f"{arps:,} ARP packets of the last day, which came in floods, were not looked at"
             )
         return Blind(len(self._dns), share, tuple(spots))
 

@@ -36,7 +36,9 @@ class BoundedClient(mqtt.Client):
 
     too_much = ""
     """Why this client hung up; empty while it did not."""
+    _made: socket.socket | None = None
     _line: socket.socket | None = None
+    _over = False
 
     def promised(self) -> Any:
         """Return what CONNECT says of the largest packet (Properties); None before MQTT 5."""
@@ -65,12 +67,31 @@ class BoundedClient(mqtt.Client):
         return super()._handle_publish()
 
     def _create_socket_connection(self) -> socket.socket:
-        line = super()._create_socket_connection()
-        self._line = line.dup()  # what paho keeps is a WebSocket once it is open, or TLS
-        return line
+        self._made = super()._create_socket_connection()
+        self._line = self._made.dup()  # what paho keeps is a WebSocket once it is open, or TLS
+        if self._over:
+            self._close_line()
+        return self._made
+
+    def _create_socket(self) -> Any:
+        try:
+            return super()._create_socket()
+        except Exception:
+            self._close_line()
+            if self._made is not None:
+                self._made.close()  # paho leaves it as it is
+            raise
+
+    def _sock_close(self) -> None:
+        super()._sock_close()
+        self._close_line()
 
     def hang_up(self) -> None:
-        """End the connection, be it open or not yet. Where there is none it does nothing."""
+        """End the connection for good, be it open, half open, or just about to begin."""
+        self._over = True
+        self._close_line()
+
+    def _close_line(self) -> None:
         line, self._line = self._line, None
         if line is not None:
             with suppress(OSError):  # it ended by itself

@@ -93,8 +93,18 @@ class Homes:
         """Return what is remembered of devices that are no brief visitors, longest unseen first."""
         return dict(self._settled)
 
+    def succeed(self, before: Homes) -> None:
+        """Let what adds up against devices go on where other models of the same classes judge."""
+        for mine, theirs in ((self._settled, before._settled), (self._brief, before._brief)):
+            for device, home in theirs.items():
+                mine[device] = self.fresh(home.first)
+                mine[device].suspicion.succeed(home.suspicion)
+
     def put(self, device: str, home: Home) -> None:
         """Remember a settled device as it was before a restart, as the one seen last."""
+        known = self.peek(device)
+        if known is not None:
+            home.suspicion.succeed(known.suspicion)
         self.drop(device)
         if len(self) < self._capacity:
             self._settled[device] = home

@@ -35,6 +35,7 @@ COUNTERS = {
     "evicted_connections_total": ("counts", "evicted", "Connections a full table ended early."),
     "evicted_devices_total": ("devices", "evicted", "Devices that a full table forgot."),
     "shed_slices_total": ("counts", "shed", "Slices of floods that no model read."),
+    "arp_unseen_total": ("counts", "arp_unseen", "ARP packets of floods that no rule looked at."),
     "refused_incidents_total": ("incidents", "refused", "Incidents that did not open: too many."),
     "cpu_seconds_total": ("cpu", "seconds", "Processor time since the start."),
 }  # fmt: skip

@@ -42,6 +42,8 @@ class Counts:
     """Slices of flooding devices that no model read, since many alike were read."""
     evicted: int = 0
     """Connections that were ended early since the table was full."""
+    arp_unseen: int = 0
+    """ARP packets of a flood of them, which no rule looked at."""
     not_understood: dict[str, int] = field(default_factory=dict)
 
 
@@ -123,7 +125,9 @@ class Pipeline:
         evicted = self.conns.evicted
         told = self.conns.step(decoded)
         self.counts.evicted += self.conns.evicted - evicted
-        return self._told(told, decoded.now, self._arps.step(decoded.arps))
+        arps = self._arps.step(decoded.arps)
+        self.counts.arp_unseen = self._arps.unseen
+        return self._told(told, decoded.now, arps)
 
     def step_records(self, records: Conns) -> Step:
         """Take finished records, as a Zeek log has them; their slices are cut from them."""
@@ -137,7 +141,8 @@ class Pipeline:
 
         Connections, devices and features go on; sequences, too, where they are of as many steps.
         The incidents begin anew and must be told what was open and what the user said, as after a
-        restart. Where the new models fail later, the ones before judge again, see `fallen`.
+        restart; evidence that did not yet suffice adds up further where the classes are the same.
+        Where the new models fail later, the ones before judge again, see `fallen`.
         """
         before, self._spare = self._scorer, None
         if scorer.bundle.window == before.bundle.window:
@@ -149,9 +154,11 @@ class Pipeline:
     def _use(self, scorer: Scorer) -> None:
         self._scorer, self.bundle = scorer, scorer.bundle
         self._verdicts.set_lines(self.bundle.anomaly_threshold, self.bundle.threat_threshold)
+        before = self.incidents
         self.incidents = IncidentTable(
-            Ruler.of(self.bundle, scorer.score), self.devices, self._lan, self.incidents.settings
+            Ruler.of(self.bundle, scorer.score), self.devices, self._lan, before.settings
         )
+        self.incidents.succeed(before)
 
     def _scored(self, sequences: Sequences) -> Scores:
         """Return the scores; models that were swapped in and fail are left for those before."""

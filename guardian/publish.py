@@ -344,7 +344,7 @@ class Publisher:
         """Give up this client; say so once, and try again later."""
         if self._client is not None:
             self._end(self._client)
-        self._client, self.connected = None, False
+        self._client, self.connected, self._left = None, False, None
         self._unanswered.clear()
         self._in_flight.clear()
         self._told.clear()

@@ -154,6 +154,7 @@ def _missed(s: dict[str, Any]) -> str:
         (s["drops"], "packets dropped by the kernel (raise [capture] ring_mib)"),
         (counts["evicted"], "connections ended early by a full table"),
         (counts["shed"], "slices of floods not scored"),
+        (counts["arp_unseen"], "ARP packets of floods not looked at"),
         (s["devices"]["evicted"], "devices forgotten by a full table"),
         (s["incidents"]["refused"], "incidents not opened (too many)"),
         (counts["malformed"], "malformed packets"),

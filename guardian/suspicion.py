@@ -115,6 +115,13 @@ class Suspicion:
         for key in [k for k, case in self._keys.items() if case.sum.cause() == cause]:
             del self._keys[key]
 
+    def succeed(self, before: Suspicion) -> None:
+        """Go on from what added up under other models of the same classes.
+
+        What is unusual was so beside a past that the models before had seen; it begins anew.
+        """
+        self._causes, self._keys = before._causes, before._keys
+
     def odd(self, row: Row, line: float) -> Opening | None:
         """Take a row that only the autoencoder finds odd."""
         s = self._settings

@@ -650,8 +650,10 @@ def test_blind_spots() -> None:
     spots = BlindSpots()
     spots.count(Counts(packets=1_000, malformed=100), 2, NOW)
     assert [s.split()[0] for s in spots.seen(NOW).spots] == ["2", "100"]
-    spots.count(Counts(packets=9_000, malformed=100), 2, NOW + DAY)
-    assert spots.seen(NOW + DAY).spots == ()
+    spots.count(Counts(packets=9_000, malformed=100, arp_unseen=7), 2, NOW + DAY)
+    assert spots.seen(NOW + DAY).spots == (
+        "7 ARP packets of the last day, which came in floods, were not looked at",
+    )
 
 
 # --- documents ----------------------------------------------------------------------------------

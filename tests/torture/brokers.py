@@ -13,7 +13,8 @@ CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK, PINGREQ, PINGRESP = 1, 2, 
 QUOTA_EXCEEDED = 0x97
 
 Policy = Callable[[int], str]
-"""What becomes of the n-th message (from 0) that is no state: take, quota, silent or close."""
+"""What becomes of the n-th message (from 0) that is no state: take, quota, silent or close. Who was
+refused one for a quota is refused the rest until it comes again."""
 
 
 class BadBroker:
@@ -22,6 +23,7 @@ class BadBroker:
     def __init__(self, policy: Policy) -> None:
         self.taken: list[Any] = []
         self.asked = 0
+        self._full = False
         self._policy = policy
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._server.getsockname()[1])
@@ -42,7 +44,7 @@ class BadBroker:
                     continue
 
     def _talk(self, client: socket.socket) -> None:
-        five = False
+        five = self._full = False
         while True:
             head = _exactly(client, 1)[0]
             body = _exactly(client, _length(client))
@@ -69,6 +71,8 @@ class BadBroker:
         if not head & 1:  # not retained: an incident
             what = self._policy(self.asked)
             self.asked += 1
+            self._full |= what == "quota"
+            what = "quota" if self._full else what
             if what == "take":
                 self.taken.append((topic, json.loads(payload)))
         if what == "close":

@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from guardian.const import NS
+from guardian.discovery import DRILL_MAC
 from guardian.errors import GuardianError
 from guardian.schema import FILE_MODE, make_file, open_reader
 
@@ -18,7 +19,8 @@ KEEP = 2
 EVERY_NS = int(6.5 * 86_400) * NS
 """A timer that looks nightly then makes one a week, whatever minute it starts in."""
 LEFT_OUT = ("outbox", "commands", "scores")
-"""Tables that teach nothing: messages for the broker, wishes, connections that still live."""
+"""Tables that teach nothing: messages for the broker, wishes, connections that still live. Neither
+do the connections of fire drills."""
 
 
 def lay_out(database: Path, folder: Path, now: int) -> Path | None:
@@ -70,4 +72,5 @@ def _strip(copy: sqlite3.Connection) -> None:
     copy.execute("PRAGMA journal_mode = DELETE")
     for table in LEFT_OUT:
         copy.execute(f"DELETE FROM {table}")
+    copy.execute("DELETE FROM connections WHERE device = ?", (DRILL_MAC,))
     copy.execute("VACUUM")

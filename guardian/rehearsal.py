@@ -24,6 +24,7 @@ from guardian.alerts import AlertSettings
 from guardian.bundle import Bundle
 from guardian.const import NS
 from guardian.devices import Device, DeviceTable
+from guardian.discovery import DRILL_MAC
 from guardian.errors import InputError
 from guardian.incidents import Incident
 from guardian.pipeline import Pipeline, Step
@@ -31,7 +32,7 @@ from guardian.replay import silent
 from guardian.schema import open_reader
 from guardian.source import steps
 from guardian.store import incident_of
-from guardian.storedconns import conns_of, is_database, sides_of
+from guardian.storedconns import conns_of, is_database, lived, sides_of
 from guardian.tables import Conns
 
 Echo = Callable[[str], None]
@@ -203,10 +204,7 @@ def _kept(db: sqlite3.Connection, since: int) -> _Kept:
     if many:
         notes.append(f"{many:,} connections of floods are stored as sums and left out: a flood or"
                      " scan may be missed by both.")  # fmt: skip
-    asked = db.execute(
-        "SELECT * FROM connections WHERE count = 1 AND ts >= ? ORDER BY ts DESC, id DESC LIMIT ?",
-        (since, MOST),
-    )
+    asked = lived(db, "AND count = 1 AND ts >= ? ORDER BY ts DESC, id DESC LIMIT ?", (since, MOST))
     parts = []
     while rows := asked.fetchmany(READ):
         part = conns_of(rows)
@@ -226,7 +224,8 @@ def _kept(db: sqlite3.Connection, since: int) -> _Kept:
         for k, row in enumerate(known)
     ]  # fmt: skip
     begun = db.execute(
-        "SELECT * FROM incidents WHERE opened >= ?", (int(records.ts.min()),)
+        "SELECT * FROM incidents WHERE opened >= ? AND device <> ?",
+        (int(records.ts.min()), DRILL_MAC),
     ).fetchall()
     incidents = [incident_of(dict(row)) for row in begun]
     bad = frozenset(str(row["id"]) for row in begun if row["feedback"] == "bad")

@@ -10,6 +10,7 @@ import numpy as np
 
 from guardian.addresses import pack
 from guardian.const import NS
+from guardian.discovery import DRILL_MAC
 from guardian.tables import CONN_STATES, Conns
 
 _MAGIC = b"SQLite format 3\0"
@@ -19,6 +20,14 @@ def is_database(path: Path) -> bool:
     """Tell by its first bytes whether a file is an SQLite database."""
     with path.open("rb") as file:
         return file.read(len(_MAGIC)) == _MAGIC
+
+
+def lived(db: sqlite3.Connection, where: str = "", args: Sequence[object] = ()) -> sqlite3.Cursor:
+    """Return the connections that devices of the home made: no fire drill's.
+
+    `where` goes on after a condition, as in `AND ts > ? ORDER BY ts`.
+    """
+    return db.execute(f"SELECT * FROM connections WHERE device <> ? {where}", (DRILL_MAC, *args))
 
 
 def sides_of(row: sqlite3.Row, owner: dict[str, str]) -> tuple[str, str]:

@@ -9,8 +9,9 @@ features. What a device did is labelled
   is one of its examples, has one of its peers or was judged to be the same at the time;
 * not at all, during incidents without an answer and beside the bad connections.
 
-Rows that sum up a flood's connections are dropped and counted. All connections are in memory at a
-time: about 1.5 kB each, a home's thirty days some hundred megabytes.
+Rows that sum up a flood's connections are dropped and counted; those of fire drills are left
+out. All connections are in memory at a time: about 1.5 kB each, a home's thirty days some hundred
+megabytes.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from guardian import slices
 from guardian.const import NS
 from guardian.errors import InputError
 from guardian.schema import open_reader
-from guardian.storedconns import conns_of, is_database, sides_of
+from guardian.storedconns import conns_of, is_database, lived, sides_of
 from guardian.tables import I32, Array
 from trainer.labels import CLASSES
 from trainer.sets.gateway import add_stream, mapping
@@ -119,7 +120,7 @@ def _stream(
         for r in sorted(_all(db, "devices"), key=lambda r: r["last_seen"])
         for address in json.loads(r["addresses"])
     }
-    rows = db.execute("SELECT * FROM connections ORDER BY ts, id").fetchall()
+    rows = lived(db, "ORDER BY ts, id").fetchall()
     summed = [r for r in rows if r["count"] > 1]
     count("rows read", len(summed))
     count("dropped: sums of a flood", len(summed))

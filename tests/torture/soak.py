@@ -4,13 +4,19 @@
 
 Each day is the same simulated day, dated a day later: with attacks on four devices, a phone that
 makes up a new MAC, and machines that are seen for a moment and never again (or are forged).
+
+Memory is looked at after every batch: a day's figure is the mean, and its highest beside it. One
+look a day would tell what the allocator happens to keep at that moment: what is freed lies in its
+heap until the heap's end is free.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import json
+import resource
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -61,8 +67,12 @@ class Measured:
     missed: int = 0
     """Attacks (one a device and day) without an incident."""
     seconds: float = 0.0
-    rss_kib: list[int] = field(default_factory=list)
-    """At the end of each day."""
+    rss_kib: list[float] = field(default_factory=list)
+    """Mean of each day."""
+    peak_kib: list[int] = field(default_factory=list)
+    end_kib: list[int] = field(default_factory=list)
+    """At the end of each day, and how much of it is in use: the rest the allocator keeps."""
+    used_kib: list[int] = field(default_factory=list)
     objects: list[int] = field(default_factory=list)
     db_kib: list[int] = field(default_factory=list)
     wal_kib: int = 0
@@ -89,14 +99,23 @@ class Measured:
             f"{self.connections:,} connections, {self.incidents} incidents told, "
             f"{self.missed} of {self.days * len(ATTACKS)} attacks not found, "
             f"{self.devices:,} devices known\n"
-            f"memory: {self.rss_kib[-1] / 1024:.1f} MiB, last third "
-            f"{100 * self.flat(self.rss_kib):+.2f} % of the middle third; by day: "
-            + " ".join(f"{kib / 1024:.0f}" for kib in self.rss_kib)
-            + f"\ndatabase: {self.db_kib[-1] / 1024:.1f} MiB, last third "
+            f"{_memory('mean of a day', self.rss_kib, self.flat(self.rss_kib))}\n"
+            f"{_memory('highest of a day', self.peak_kib, self.flat(self.peak_kib))}\n"
+            f"{_memory('end of a day', self.end_kib, self.flat(self.end_kib))}\n"
+            f"{_memory('allocated then', self.used_kib, self.flat(self.used_kib))}"
+            f"\ndatabase: {self.db_kib[-1] / 1024:.1f} MiB, last third "
             f"{100 * self.flat(self.db_kib):+.2f} %; WAL at most {self.wal_kib / 1024:.1f} MiB\n"
             f"from the first packet of an attack to its incident: {quantiles(self.found_s)}\n"
             f"from the last evidence's frames to the incident on the disk: {quantiles(self.work_s)}"
         )
+
+
+def _memory(what: str, kib: Sequence[float], flat: float) -> str:
+    days = " ".join(f"{one / 1024:.1f}" for one in kib)
+    return (
+        f"memory, {what}: {kib[-1] / 1024:.1f} MiB, last third {100 * flat:+.2f} % of the middle "
+        f"third; by day: {days}"
+    )
 
 
 def day_of(folder: Path, hours: float) -> Path:
@@ -159,10 +178,28 @@ def played(path: Path, days: int, batch: int) -> Iterator[tuple[int, Frames]]:
 
 def rss_kib() -> int:
     """Return the memory of this process that is in use."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1])
-    raise AssertionError("no VmRSS")
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() // 1024
+
+
+class _Heap(ctypes.Structure):
+    """glibc's mallinfo2."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks",
+                     "uordblks", "fordblks", "keepcost")
+    ]  # fmt: skip
+
+
+def used_kib() -> int:
+    """Return what is allocated, without what the allocator keeps; 0 where it does not tell."""
+    ask = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if ask is None:
+        return 0
+    ask.restype = _Heap
+    found = ask()
+    return int(found.uordblks + found.hblkhd) // 1024
 
 
 def soak(
@@ -173,7 +210,7 @@ def soak(
     mqtt = broker.settings() if broker is not None else MqttSettings()
     path, db = day_of(folder, hours), folder / "guardian.db"
     attacks, out = begins(path), Measured()
-    begun, today, pruned = time.monotonic(), 0, 0
+    begun, today, pruned, looks = time.monotonic(), 0, 0, list[int]()
     found: set[tuple[int, str]] = set()
     with (
         Store(db, connections_days=KEEP_DAYS) as store,
@@ -185,8 +222,8 @@ def soak(
         Polling(store, pipeline).restore(0)
         for day, frames in played(path, days, batch):
             if day != today:
-                _end_of_day(out, db)
-                today = day
+                _end_of_day(out, db, looks)
+                today, looks = day, []
             came = time.perf_counter()
             step = pipeline.step(frames)
             recorder.add(step)
@@ -205,7 +242,8 @@ def soak(
                 pruned = step.now
                 while store.prune(step.now):
                     pass
-        _end_of_day(out, db)
+            looks.append(rss_kib())
+        _end_of_day(out, db, looks)
         out.missed = days * len(attacks) - len(out.found_s)
         out.days, out.packets = days, pipeline.counts.packets
         out.connections, out.devices = pipeline.counts.connections, len(pipeline.devices)
@@ -223,9 +261,12 @@ class _Ending:
         self.publisher.close(time.time_ns())
 
 
-def _end_of_day(out: Measured, db: Path) -> None:
+def _end_of_day(out: Measured, db: Path, looks: Sequence[int]) -> None:
+    out.rss_kib.append(float(np.mean(looks)))
+    out.peak_kib.append(max(looks))
     gc.collect()
-    out.rss_kib.append(rss_kib())
+    out.end_kib.append(rss_kib())
+    out.used_kib.append(used_kib())
     out.objects.append(len(gc.get_objects()))
     out.db_kib.append(db.stat().st_size // 1024)
     wal = db.with_name(db.name + "-wal")

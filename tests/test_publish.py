@@ -6,10 +6,12 @@ import json
 import logging
 import random
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from guardian.const import NS
 from guardian.errors import ConfigError
 from guardian.incidents import IncidentEvent
 from guardian.publish import BrokerError, Publisher, check_broker
+from guardian.schema import StoreError
 from guardian.store import Store
 from tests.broker import Broker, Cutter, broker_in, free_port, listening, until
 from tests.test_discovery import DEVICE, GATEWAY
@@ -215,6 +218,30 @@ def test_a_line_that_is_cut_anywhere_loses_nothing_and_keeps_the_order(
         ]  # the first hearing of each, in order
         again = [h for n, h in enumerate(hub.heard) if h.json()["id"] in set(ids(hub.heard[:n]))]
         assert all(h.json()["repeat"] for h in again)
+
+
+def test_an_acknowledgement_that_cannot_be_written_waits_for_the_next_turn(
+    broker: Broker, store: Store
+) -> None:
+    """Another program holds the file: states are shown all the same, and nothing is sent again."""
+    store._db.execute("PRAGMA busy_timeout = 20")
+    with listening(broker) as hub, closing(sqlite3.connect(store.path)) as other:
+        p = publisher(broker.settings(), store)
+        announce(p, store, "i1")
+        drive(p, lambda: p._in_flight, "it is sent")
+        other.execute("BEGIN IMMEDIATE")
+        until(p._happened.qsize, "the broker has it")
+        p.update(GATEWAY, [DEVICE])
+        for _ in range(3):
+            with pytest.raises(StoreError):
+                p.step(NOW)
+        until(lambda: hub.on(STATE), "how things are is shown")
+        other.rollback()
+        p.step(NOW)
+        assert store.outbox.waiting() == 0
+        p.close(NOW)
+        assert ids(hub.on(EVENTS)) == ["i1"]
+        assert store._db.execute("SELECT tries FROM outbox").fetchall() == [(1,)]
 
 
 def test_a_killed_daemon_repeats_nothing_that_was_acknowledged(

@@ -3,10 +3,7 @@ without it.
 
     python -m tests.confined STATE -- COMMAND...      (root, in a network namespace of the test's)
 
-Held to: User (nobody here), CapabilityBoundingSet and AmbientCapabilities, NoNewPrivileges, UMask,
-ProtectSystem=strict with STATE alone to be written, SystemCallFilter, RestrictAddressFamilies,
-MemoryDenyWriteExecute. Not to: IPAddressDeny, SocketBindDeny and MemoryMax, which need a control
-group, and PrivateTmp and ProtectHome, which would hide the checkout. tests/matrix.sh has all.
+What is held to, and what is not, stands in HELD and APART; tests/matrix.sh has all of it.
 """
 
 from __future__ import annotations
@@ -20,6 +17,25 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 UNIT = ROOT / "systemd" / "guardian.service"
+_HELD = """
+User Group CapabilityBoundingSet AmbientCapabilities NoNewPrivileges UMask ProtectSystem
+StateDirectory SystemCallFilter SystemCallErrorNumber RestrictAddressFamilies RestrictNamespaces
+LockPersonality MemoryDenyWriteExecute
+"""
+HELD = frozenset(_HELD.split())
+"""Lines of the unit that this keeps to. User and Group are nobody here; ProtectSystem=strict leaves
+STATE alone to be written."""
+_APART = """
+IPAddressDeny IPAddressAllow MemoryMax TasksMax PrivateTmp ProtectHome PrivateDevices PrivateMounts
+KeyringMode RemoveIPC ProtectProc ProtectKernelTunables ProtectKernelModules ProtectKernelLogs
+ProtectControlGroups ProtectClock ProtectHostname RestrictRealtime RestrictSUIDSGID
+SystemCallArchitectures StateDirectoryMode RuntimeDirectory RuntimeDirectoryMode
+ConfigurationDirectory ConfigurationDirectoryMode
+"""
+APART = frozenset(_APART.split())
+"""Those it does not: they need a control group, a manager, or would hide the checkout."""
+CALLS = {"RestrictNamespaces": {"setns", "unshare"}, "LockPersonality": {"personality"}}
+"""Calls that lines of the unit forbid by what is asked; here they are forbidden altogether."""
 NOBODY = 65534
 FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10, "AF_NETLINK": 16, "AF_PACKET": 17}
 _EPERM, _ALLOW, _ERRNO, _EQUAL = 1, 0x7FFF0000, 0x00050000, 4
@@ -107,6 +123,9 @@ def allowed_calls() -> set[str]:
     for text in values("SystemCallFilter"):
         for word in text.removeprefix("~").split():
             names = names - expanded(word) if text.startswith("~") else names | expanded(word)
+    for key, calls in CALLS.items():
+        if values(key) == ["yes"]:
+            names -= calls
     # systemd itself keeps these, or nothing could start; see systemd.exec(5).
     return names | {"execve", "exit", "exit_group", "getrlimit", "rt_sigreturn", "sigreturn"}
 

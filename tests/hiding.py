@@ -11,6 +11,9 @@ from pathlib import Path
 
 from tests.test_hiding import Bad, beacons, bursts, opened, spread
 
+MOST = 3
+"""Incidents of a case that are named."""
+
 
 def at_most(value: int) -> Callable[[int], int]:
     return lambda _: value
@@ -25,6 +28,14 @@ CASES: tuple[tuple[str, int, Bad], ...] = (
     ("a beacon each minute", 1, beacons(at_most(60))),
     ("a beacon every ten minutes", 5, beacons(at_most(600))),
     ("a beacon every hour", 7, beacons(at_most(3_600))),
+    ("Telnet calls, 20 more each day", 21, spread(lambda day: 20 * day)),
+    ("calls within ten minutes, 40 % more each day", 16, bursts(lambda day: int(2 * 1.4**day))),
+    (
+        "a beacon, every 2 h to every minute in 2 weeks",
+        15,
+        beacons(lambda day: max(60, 7_200 >> day // 2)),
+    ),
+    ("60 within ten minutes, 1,000 after a week", 9, bursts(lambda day: 60 if day < 7 else 1_000)),
 )
 
 
@@ -32,8 +43,9 @@ def main() -> int:
     for name, days, bad in CASES:
         with tempfile.TemporaryDirectory() as folder:
             found = opened(Path(folder), days, bad)
-        said = f"{found[0][1]} after {found[0][0]:.2f} days" if found else f"not in {days} days"
-        print(f"{name:42} {said}")
+        told = ", ".join(f"{cause} after {day:.2f} days" for day, cause in found[:MOST])
+        more = f", {len(found) - MOST} more" if len(found) > MOST else ""
+        print(f"{name:46} {told + more or f'not in {days} days'}", flush=True)
     return 0
 
 

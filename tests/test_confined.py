@@ -207,6 +207,15 @@ def test_it_writes_below_its_state_alone(life: Life) -> None:
     assert wrote - inside <= {"/dev/null"}
 
 
+def test_no_line_of_the_unit_is_left_out() -> None:
+    """Whoever adds a restriction says here whether this test keeps to it."""
+    service = confined.UNIT.read_text(encoding="ascii").partition("[Service]")[2]
+    service = service.partition("# Who it is")[2].partition("[Install]")[0]
+    keys = set(re.findall(r"^(\w+)=", service, re.MULTILINE)) - {"Nice"}
+    assert keys == confined.HELD | confined.APART
+    assert not confined.HELD & confined.APART
+
+
 def test_the_watcher_would_see_it() -> None:
     """A trace with a breach in it is read as one."""
     folder = Path(tempfile.mkdtemp())

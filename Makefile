@@ -130,7 +130,7 @@ bench-train: dev
 	$(DEV)/bin/python -m tests.bench_training
 
 # Home Assistant itself, in GUARDIAN_HUB_CACHE (~/.cache/guardian-hub, 2 GB): ten minutes the first
-# time, two afterwards. It writes the list of entities into docs/hub.md.
+# time, five afterwards. It writes the lists of entities into docs/hub.md.
 test-hub: dev tools
 	@sh tests/hub/install.sh
 	$(DEV)/bin/python -m tests.hub.real --write docs/hub.md

@@ -57,11 +57,22 @@ http:
   server_port: {port}
 frontend:
 phone:
-automation:
-  - use_blueprint:
-      path: guardian/phone.yaml
-      input:
-        notify: notify.phone
+automation: !include automations.yaml
+"""
+SOCKET = """
+import asyncio, json, sys
+import aiohttp
+
+async def ask(port, token, words):
+    async with aiohttp.ClientSession() as session:
+        async with session.ws_connect(f"http://127.0.0.1:{port}/api/websocket") as line:
+            await line.receive_json()
+            await line.send_json({"type": "auth", "access_token": token})
+            await line.receive_json()
+            await line.send_json({"id": 1} | words)
+            return await line.receive_json()
+
+print(json.dumps(asyncio.run(ask(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])))))
 """
 
 
@@ -70,7 +81,6 @@ class Hass:
     """One installation; its folder lies in the root where there is one."""
 
     broker_port: int
-    blueprint: Path
     port: int = field(default_factory=free_port)
     token: str = ""
     process: subprocess.Popen[bytes] | None = None
@@ -86,9 +96,7 @@ class Hass:
         phone.mkdir(parents=True)
         (phone / "__init__.py").write_text(PHONE)
         (phone / "manifest.json").write_text(json.dumps(MANIFEST))
-        blueprints = self.folder / "blueprints" / "automation" / "guardian"
-        blueprints.mkdir(parents=True)
-        shutil.copy(self.blueprint, blueprints / "phone.yaml")
+        (self.folder / "automations.yaml").write_text("[]\n")
         made = "2026-01-01T00:00:00+00:00"
         entry: dict[str, Any] = {
             "created_at": made, "modified_at": made, "disabled_by": None, "discovery_keys": {},
@@ -110,16 +118,18 @@ class Hass:
 
     def start(self) -> None:
         """Start it and wait until it answers; the first time with a user of its own."""
-        words = ["/venv/bin/hass", "-c", "/config", "--skip-pip"]
-        if self.root == Path("/"):
-            words = [str(CACHE / "venv" / "bin" / "hass"), "-c", str(self.folder), "--skip-pip"]
-        else:
-            words = ["chroot", str(self.root), *words]
+        folder = str(self.folder) if self.root == Path("/") else "/config"
+        words = [*self._program("hass"), "-c", folder, "--skip-pip"]
         with (self.folder / "out.log").open("ab") as out:
             self.process = subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT)
         until(self._answers, f"Home Assistant answers: {self.log[-2000:]}", 180)
         if not self.token:
             self._onboard()
+
+    def _program(self, name: str) -> list[str]:
+        if self.root == Path("/"):
+            return [str(CACHE / "venv" / "bin" / name)]
+        return ["chroot", str(self.root), f"/venv/bin/{name}"]
 
     def _answers(self) -> bool:
         assert self.process
@@ -156,6 +166,17 @@ class Hass:
         with urllib.request.urlopen(request, timeout=20) as answer:
             text = answer.read().decode()
         return json.loads(text) if answer.headers.get_content_type() == "application/json" else text
+
+    def command(self, **words: Any) -> Any:
+        """Return the result of a command of its websocket, as its pages send them."""
+        python = [*self._program("python"), "-c", SOCKET, str(self.port), self.token]
+        done = subprocess.run(
+            [*python, json.dumps(words)], capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        answer = json.loads(done.stdout)
+        assert answer["success"], answer
+        return answer["result"]
 
     def render(self, template: str) -> str:
         """Return what a template gives now."""

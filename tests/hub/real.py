@@ -1,7 +1,7 @@
 """`make test-hub`: a real Home Assistant, a real broker and a running daemon.
 
-Root alone: a namespace is the device at home. Nothing leaves this machine. It takes about two
-minutes after the first time; `--write docs/hub.md` writes the list of entities there.
+Root alone: a namespace is the device at home. Nothing leaves this machine. It takes about five
+minutes after the first time; `--write docs/hub.md` writes the lists of entities there.
 """
 
 from __future__ import annotations
@@ -21,13 +21,18 @@ from pathlib import Path
 
 import yaml
 
+from guardian.const import NS
+from guardian.outbox import LATE_NS
 from tests.broker import Broker, listening, until
+from tests.hub import blueprint, demo
 from tests.hub.hass import CACHE, Hass
 from tests.namespaces import Host, hosts, ip
 
 ROOT = Path(__file__).parent.parent.parent
-MARK = "<!-- make test-hub writes what follows -->\n"
-END = "<!-- until here -->\n"
+MARKS = {
+    "entities": ("<!-- make test-hub writes what follows -->\n", "<!-- until here -->\n"),
+    "demo": ("<!-- make test-hub writes the demo's -->\n", "<!-- until here, the demo's -->\n"),
+}
 MAC = "02:00:00:00:61:14"
 SLUG = MAC.replace(":", "")
 WANTED_DEVICE = {
@@ -110,20 +115,24 @@ def main() -> None:
         broker = Broker(folder)
         broker.start()
         stack.callback(broker.stop)
-        hub = Hass(broker.port, ROOT / "docs" / "blueprints" / "phone.yaml")
+        hub = Hass(broker.port)
         stack.callback(hub.stop)
+        hub.start()
+        say("Home Assistant runs")
+        blueprint.take(hub, ROOT / "docs" / "blueprints")
+        say("the blueprint was imported by its address, and an automation made of it")
+        listed = {"demo": demo.demo(hub, broker)}
+        say("make demo's home was shown, heard the hub, and is gone again")
         device = stack.enter_context(home())
         process = stack.enter_context(daemon(folder, broker))
         answers = stack.enter_context(listening(broker, "guardian/answer"))
-        hub.start()
-        say("Home Assistant runs")
         try:
             installation = entities(hub, device)
             drill(hub, installation)
             incident(hub, device, answers.heard)
             words(hub, installation)
             models(hub, folder, installation)
-            listed = restarts(hub, broker, installation)
+            listed["entities"] = restarts(hub, broker, installation, device)
             forget(hub)
             process.send_signal(signal.SIGTERM)
             process.wait(30)
@@ -144,12 +153,12 @@ def main() -> None:
         ]
         assert not complaints, complaints
         say("Home Assistant's log has no complaint about Guardian")
-    print(listed)
-    if write is not None:
-        text = write.read_text()
-        before, _, rest = text.partition(MARK)
-        _, _, after = rest.partition(END)
-        write.write_text(before + MARK + "\n" + listed + "\n" + END + after)
+    for name, rows in listed.items():
+        print(rows)
+        if write is not None:
+            mark, end = MARKS[name]
+            before, _, rest = write.read_text().partition(mark)
+            write.write_text(f"{before}{mark}\n{rows}\n{end}{rest.partition(end)[2]}")
 
 
 def entities(hub: Hass, device: Host) -> str:
@@ -204,9 +213,7 @@ def incident(hub: Hass, device: Host, answers: Sequence[object]) -> None:
     """An incident of a device, told by event, sensor and phone; answered by the phone's button."""
     before = len(hub.phone())
     threat = f"binary_sensor.guardian_{SLUG}_threat"
-    while time.time() % 60 > 40:
-        time.sleep(1)  # the counter counts a minute of the clock
-    knock(device, 150)
+    scan(device)
     hub.wait(threat, lambda s: s == "on", "the threat is on")
     event = hub.states()[f"event.guardian_{SLUG}_incident"]["attributes"]
     assert event["event_type"] in {"opened", "escalated"}
@@ -225,6 +232,25 @@ def incident(hub: Hass, device: Host, answers: Sequence[object]) -> None:
     until(lambda: answers, "Guardian answers")
     assert "All quiet." in card(hub)
     say("incident: threat on, event, card and phone tell it; the phone's button ended it")
+
+
+def scan(device: Host) -> None:
+    while time.time() % 60 > 40:
+        time.sleep(1)  # the counter counts a minute of the clock
+    knock(device, 150)
+
+
+def missed(hub: Hass, broker: Broker, told: int, late: bool) -> None:
+    """What opened while the hub could not hear is told now; answered and taken back after it."""
+    until(lambda: len(hub.phone()) > told, "the phone rings", 120)
+    event = hub.states()[f"event.guardian_{SLUG}_incident"]["attributes"]
+    title = hub.phone()[told]["title"]
+    assert event["late" if late else "repeat"] is True, event
+    assert title.endswith(", from earlier") == ("late" in event), title
+    with listening(broker, "guardian/answer") as answers:
+        for count, what in enumerate((f"device/{SLUG}/fine", "gateway/undo"), 1):
+            hub.do("mqtt.publish", topic=f"guardian/{what}/set", payload="PRESS", qos=1)
+            until(lambda n=count: len(answers.heard) >= n, "Guardian answers")  # type: ignore[misc]
 
 
 def card(hub: Hass) -> str:
@@ -282,21 +308,36 @@ def models(hub: Hass, folder: Path, installation: str) -> None:
     say("a bundle laid ready is offered as an update, tried, and takes over when pressed")
 
 
-def restarts(hub: Hass, broker: Broker, installation: str) -> str:
-    """After a restart of Home Assistant, and of the broker, everything is there again.
+def restarts(hub: Hass, broker: Broker, installation: str, device: Host) -> str:
+    """After a restart of Home Assistant, and of the broker, everything is there again, also what
+    opened meanwhile.
 
     Return the list of entities as Home Assistant's registry has it on its disk.
     """
     hub.stop()
     listed = table(hub, installation)
+    told = len(hub.phone())
+    with listening(broker, f"guardian/device/{SLUG}/incident") as heard:
+        scan(device)
+        until(lambda: heard.heard, "an incident that Home Assistant does not hear", 90)
+    assert len(hub.phone()) == told
     hub.start()
     threat = f"binary_sensor.guardian_{SLUG}_threat"
-    hub.wait(threat, lambda s: s == "off", "there after a restart of Home Assistant")
+    hub.wait(threat, lambda s: s == "on", "there after a restart of Home Assistant")
     hub.wait(f"number.{installation}_budget", lambda s: s == "5", "the budget is there")
+    missed(hub, broker, told, late=False)
+    hub.wait(threat, lambda s: s == "off", "and answered")
+    say("what opened while Home Assistant was away rang the phone when it was back")
     broker.stop()
     hub.wait(threat, lambda s: s == "unavailable", "unavailable without a broker")
+    told = len(hub.phone())
+    scan(device)
+    time.sleep(LATE_NS / NS + 5)
     broker.start()
-    hub.wait(threat, lambda s: s == "off", "there after a restart of the broker", 120)
+    hub.wait(threat, lambda s: s == "on", "there after a restart of the broker", 120)
+    missed(hub, broker, told, late=True)
+    hub.wait(threat, lambda s: s == "off", "and answered")
+    say("what opened while the broker was away rang the phone, marked late")
     say("entities are there again after restarts of Home Assistant and of the broker")
     say("the device is one with what another tool shows of its MAC, below Guardian")
     return listed

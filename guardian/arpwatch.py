@@ -119,8 +119,8 @@ class ArpWatch:
         one.spoken = ts
         text = (
             f"asked {one.asks:,} times by ARP for {len(one.asked):,} addresses of the home that "
-            f"no device has, within {max(1, (ts - one.begun) // NS):,} s; {SWEEP_ASKS} are its "
-            "limit in an hour."
+            f"no device has, within {max(1, (ts - one.begun) // NS):,} s; normal are fewer than "
+            f"{SWEEP_ASKS} in an hour."
         )
         return [Finding(ts, mac, "scan", text, tuple(sorted(one.asked)))]
 
@@ -146,7 +146,7 @@ class ArpWatch:
             return []
         one.spoken = ts
         text = (
-            f"says by ARP that it is {addresses.text(*address)}, which another machine has and "
+            f"claims the address {addresses.text(*address)} by ARP, which another machine has and "
             f"still uses: {one.turns} times within {max(1, (ts - one.first) // NS):,} s. Traffic "
             "for that machine may pass through this one."
         )

@@ -117,8 +117,8 @@ class Counters:
         if peer in minute.calls or len(minute.calls) < _MAX_DISTINCT:
             minute.calls[peer] += 1
         if minute.calls[peer] >= FLOOD_CONNECTIONS:
-            text = f"{FLOOD_CONNECTIONS:,} unanswered connections to one machine in a minute, "
-            text += "its limit."
+            text = f"{FLOOD_CONNECTIONS:,} unanswered connections to one machine in a minute; it "
+            text += "speaks at so many."
             return Finding("flood", text, minute.take(peer))
         if row.proto == UDP:
             return None
@@ -134,10 +134,11 @@ class Counters:
                 ports.add(row.resp_p)
         quiet, answered = len(minute.silent), len(minute.answered)
         if quiet >= SWEEP_PEERS and quiet >= SWEEP_SHARE * (quiet + answered):
-            text = f"{SWEEP_PEERS} machines called in vain in a minute, its limit."
+            text = f"{SWEEP_PEERS} machines called in vain in a minute; it speaks at so many."
             return Finding("scan", text, minute.take())
         if len(minute.ports.get(peer, ())) >= SWEEP_PEERS:
-            text = f"{SWEEP_PEERS} ports of one machine called in vain in a minute, its limit."
+            text = f"{SWEEP_PEERS} ports of one machine called in vain in a minute; it speaks at "
+            text += "so many."
             return Finding("scan", text, minute.take(peer))
         return None
 

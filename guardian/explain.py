@@ -7,6 +7,7 @@ ranges; nothing is guessed, and every text is safe to print.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,9 @@ PORTS = {
     8883: "MQTT", 37215: "router control", 52869: "router control",
 }  # fmt: skip
 """Names of ports that a person may know."""
+
+RESOLVING = (53, 5353)
+"""Ports where the name of a connection is what was asked, not who was called."""
 
 ADVICE = {
     "scan": "Take it off the network or into a guest network, then restart it, change its "
@@ -102,7 +106,7 @@ def words(
     parts = [_sentence(cause, name, facts, features)]
     if counter:
         parts.append(f"A plain counter, not a model, saw this: {counter}")
-    parts.append(normal(cause, facts, habits, ruler, own))
+    parts.append(normal(cause, facts, habits, ruler, own) or _pattern(cause, facts, counter))
     advice = ADVICE.get(cause, ADVICE_LOST) if facts.outbound else ADVICE_INBOUND
     return Words(" ".join(p for p in parts if p), advice, features)
 
@@ -110,21 +114,28 @@ def words(
 # --- sentences ----------------------------------------------------------------
 
 
+def _pattern(cause: str, facts: Facts, counter: str) -> str:
+    """Return what decided where no number alone is beyond the normal: without it, one would ask."""
+    if counter or cause == "unusual" or not facts.outbound:
+        return ""
+    return "No count alone is beyond the normal; the models know the pattern from attacks."
+
+
 def _sentence(cause: str, name: str, facts: Facts, features: tuple[FeatureEvidence, ...]) -> str:
     if cause == "unusual":
         what = "; ".join(f.text for f in features[:3])
-        tail = f": {what}." if what else "."
-        return f"{name} behaves unlike ordinary devices of a home in {_count(facts)}{tail}"
+        tail = f" What stands out: {what}." if what else ""
+        return f"{name} behaves unlike ordinary devices of a home in {_count(facts)}.{tail}"
     if not facts.outbound:
         return _inbound(cause, name, facts)
     maker = _SENTENCES.get(cause, _other)
-    return maker(name, facts)
+    return maker(name, facts) + _asked(facts)
 
 
 def _scan(name: str, facts: Facts) -> str:
     ports = len(facts.ports)
     if len(facts.peers) <= 3 < ports:
-        whom = " and ".join(sorted(addresses.text(*peer) for peer in facts.peers))
+        whom = listed(sorted(addresses.text(*peer) for peer in facts.peers))
         tried = f"{name} tried {counted(facts, ports)} ports of {whom}"
         return f"{tried} {_within(facts)}{_failed(facts)}."
     new = facts.new_peers
@@ -143,7 +154,7 @@ def _c2(name: str, facts: Facts) -> str:
     if 2 * calls < facts.connections:
         whom = _plural(len(facts.peers), "address", "addresses", facts)
         called = f"{name} opened {_count(facts)} to {whom} {_ports(facts)} {_within(facts)}"
-        return f"{called}, {_traffic(facts)}; it looks like malware reporting."
+        return f"{called}, {_traffic(facts)}; it looks like malware and those who control it."
     if facts.rows > 2 * facts.connections:
         return (
             f"{name} keeps a connection to {place} open ({lasting(facts.longest)} so far), "
@@ -153,13 +164,16 @@ def _c2(name: str, facts: Facts) -> str:
     if beat is None:
         called = f"{name} called {place} {times(calls)}, {_traffic(facts)}"
         return f"{called}; it looks like malware reporting."
-    gaps, middle, deviation = beat
+    _, middle, deviation = beat
     if deviation <= REGULAR * middle:
         near = "a tenth of a second" if deviation < 0.1 else lasting(deviation)
-        rhythm = f"every {lasting(middle)} (half of the {gaps} gaps within {near} of that)"
+        rhythm = f"every {lasting(middle)}, give or take {near}"
     else:
         rhythm = f"at irregular times {_within(facts)}"
-    return f"{name} calls {place} again and again: {calls:,} times, {rhythm}, {_traffic(facts)}."
+    return (
+        f"{name} calls {place} again and again: {calls:,} times, {rhythm}, "
+        f"{_traffic(facts)}; malware that waits for orders calls like this."
+    )
 
 
 def _flood(name: str, facts: Facts) -> str:
@@ -206,7 +220,7 @@ def _other(name: str, facts: Facts) -> str:
 
 
 def _inbound(cause: str, name: str, facts: Facts) -> str:
-    whom = _plural(len(facts.peers), "address", "addresses", facts)
+    whom = _addresses(facts).removesuffix(",")
     kind = {
         "scan": "it looks like somebody searching for open doors",
         "brute-force": "it looks like guessing its password",
@@ -263,7 +277,7 @@ def top_features(
 def _feature(name: str, value: float, usual: list[float], weight: float) -> FeatureEvidence:
     low, high = usual[0], usual[2]
     said, from_, to = describe(name, value), describe(name, low), describe(name, high)
-    normally = from_ if from_ == to else f"{from_} to {to}"
+    normally = from_ if from_ == to else f"{from_} to {to.removeprefix('by a factor of ')}"
     return FeatureEvidence(
         name=name,
         text=f"{TEXTS[name]}: {said}, usually {normally}",
@@ -282,10 +296,17 @@ def _place(facts: Facts, key: Key) -> str:
     peer, port, proto = key
     host = safe_host(facts.host(key))
     ip = addresses.text(*peer)
-    where = f"{host} ({ip})" if host not in ("", ip) else ip
+    where = ip if host in ("", ip) or port in RESOLVING else f"{host} ({ip})"
     if PROTO_NAMES.get(proto) not in ("tcp", "udp"):
         return where
     return f"{where} on {_port(port)}"
+
+
+def _asked(facts: Facts) -> str:
+    """Return what was asked for, where it was names."""
+    key = facts.main_key()
+    host = safe_host(facts.host(key)) if key[1] in RESOLVING else ""
+    return f" It asked for names such as {host}." if host else ""
 
 
 def safe_host(host: str) -> str:
@@ -309,7 +330,7 @@ def _ports(facts: Facts) -> str:
     if len(top) == 1:
         return f"on {_port(top[0])}"
     if len(top) <= 3:
-        return "on ports " + ", ".join(str(port) for port in top)
+        return f"on ports {listed(str(port) for port in top)}"
     return f"on {counted(facts, len(top))} ports, most on {_port(top[0])},"
 
 
@@ -352,6 +373,12 @@ def _traffic(facts: Facts) -> str:
 
 def _count(facts: Facts) -> str:
     return f"{facts.connections:,} connection{'' if facts.connections == 1 else 's'}"
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return words as a list in a sentence: `a, b and c`."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _plural(number: int, one: str, many: str, facts: Facts) -> str:

@@ -9,12 +9,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from guardian.const import CAP_WINDOW_COUNT
 from guardian.evidence import Ruler
 from guardian.facts import Facts
 from guardian.featurelist import UNITS, describe, natural
 from guardian.habits import Habits
 from guardian.phrases import counted, rate
 from guardian.tables import F32
+
+TELLING_SHARE = 0.05
+"""By so much a share must exceed the normal to be an argument: 100 % beside 99 % is none."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,12 @@ class _End:
 
 _ENDS: dict[str, tuple[_End, ...]] = {
     "scan": (
-        _End("minute_new_peers", "{} new destinations a minute", "it called {}"),
-        _End("minute_peers", "{} destinations a minute", "it called {}"),
-        _End("minute_ports", "{} ports a minute", "it tried {}"),
+        _End("minute_new_peers", "{} new destinations a minute", "it called {} in one"),
+        _End("minute_peers", "{} destinations a minute", "it called {} in one"),
+        _End("minute_ports", "{} ports a minute", "it tried {} in one"),
     ),
     "c2": (
-        _End("pair_regular", "{} regularity in its calls", "these had {}"),
+        _End("pair_regular", "calls {} regular (100 % is clockwork)", "these are {}"),
         _End(
             "pair_equal", "{} of the calls to a destination of exactly one size", "here it was {}"
         ),
@@ -41,16 +45,16 @@ _ENDS: dict[str, tuple[_End, ...]] = {
     ),
     "flood": (_End("packet_rate", "sending {}", "it sent {}"),),
     "brute-force": (
-        _End("minute_conns", "{} connections a minute", "it had {} in all"),
-        _End("long_conns", "{} connections in ten minutes", "it had {} in all"),
+        _End("minute_conns", "{} connections a minute", "it had {} in one"),
+        _End("long_conns", "{} connections in ten minutes", "it had {}"),
     ),
     "download": (
         _End("bytes_in", "{} received in one go", "it received {}"),
-        _End("minute_bytes_in", "{} received a minute", "it received {}"),
+        _End("minute_bytes_in", "{} received a minute", "it received {} in one"),
     ),
     "other": (
-        _End("minute_conns", "{} connections a minute", "it had {} in all"),
-        _End("minute_peers", "{} destinations a minute", "it called {}"),
+        _End("minute_conns", "{} connections a minute", "it had {} in one"),
+        _End("minute_peers", "{} destinations a minute", "it called {} in one"),
     ),
 }
 """What the models counted, by cause; the first one that was exceeded is told."""
@@ -72,7 +76,7 @@ def normal(cause: str, facts: Facts, habits: Habits, ruler: Ruler, own: F32 | No
             continue
         k = ruler.features.index(end.name)
         high, seen = float((ruler.usual if own is None else own)[2, k]), float(facts.peak[k])
-        said = _beyond(end, high, seen, facts)
+        said = _beyond(end, high, seen, facts, full=_full(end, facts, ruler))
         if said:
             also = own is not None and any(parts)
             parts.append(f"Also: {said}." if also else f"Normal for {who}: {said}.")
@@ -80,7 +84,15 @@ def normal(cause: str, facts: Facts, habits: Habits, ruler: Ruler, own: F32 | No
     return " ".join(p for p in parts if p)
 
 
-def _beyond(end: _End, high: float, seen: float, facts: Facts) -> str:
+def _full(end: _End, facts: Facts, ruler: Ruler) -> bool:
+    """Tell whether a count is of a window that holds no more connections: then it is a least."""
+    of = f"{end.name.partition('_')[0]}_conns"
+    if of not in ruler.features or facts.peak is None:
+        return False
+    return round(natural(of, float(facts.peak[ruler.features.index(of)]))) >= CAP_WINDOW_COUNT
+
+
+def _beyond(end: _End, high: float, seen: float, facts: Facts, *, full: bool) -> str:
     """Return both values in words; empty where what was seen is within the normal."""
     name = end.name
     if not (math.isfinite(high) and math.isfinite(seen)):
@@ -94,9 +106,14 @@ def _beyond(end: _End, high: float, seen: float, facts: Facts) -> str:
         last = math.floor(natural(name, high) + 1e-3)
         usual, reached = (f"below {last + 1}" if last else "no"), describe(name, seen)
         beyond = round(natural(name, seen)) > last
+        if name == "pair_count":  # what the models see of it is capped
+            reached = counted(facts, max(round(natural(name, seen)), *facts.keys.values()))
+        elif full and not reached.endswith("more"):
+            reached += " or more"
     else:
         usual, reached = f"up to {describe(name, high)}", describe(name, seen)
-        beyond = seen > high and describe(name, high) != reached
+        least = TELLING_SHARE if UNITS[name] == "share" else 0.0
+        beyond = seen > high + least and describe(name, high) != reached
     if not beyond:
         return ""
     return f"{end.normal.format(usual)}; {end.seen.format(reached)}"

@@ -19,6 +19,7 @@ from guardian.kincli import link_devices, questions, unlink_device
 from guardian.saycli import allow, feedback, snooze, till, what
 from guardian.shell import common, database, find, leave, print_json
 from guardian.tell import amount, cut, harmless, pad, paragraph, table, when
+from guardian.week import cost
 
 __all__ = ["USER_COMMANDS", "database", "print_alerts"]
 
@@ -130,7 +131,7 @@ def _state(device: reading.Row, now: float) -> str:
 @click.option("--held", is_flag=True, help="Those beyond the week's limit, held back.")
 @click.option(
     "--a-week", type=click.IntRange(0, commands.MAX_BUDGET), metavar="N",
-    help="Tell at most so many a week from now on; 0: no limit.",
+    help="Tell at most so many a week from now on, and say what that costs; 0: no limit.",
 )  # fmt: skip
 @click.option("--ask", is_flag=True, help="At most three whose answer would teach most.")
 @common
@@ -150,6 +151,7 @@ def alerts(
     now = time.time()
     if a_week is not None:
         said = f"at most {a_week} alerts a week" if a_week else "no limit of alerts"
+        said += f"; {cost(a_week)}"
         leave(database(db), "budget", {"a_week": a_week}, said, as_json)
         return
     if ask:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardian.const import MAX_KNOWN_PEERS, NS
-from guardian.explain import ADVICE, ADVICE_INBOUND, top_features, words
+from guardian.explain import ADVICE, ADVICE_INBOUND, listed, top_features, words
 from guardian.facts import Facts, Row
 from guardian.featurelist import NAMES
 from guardian.habits import ENOUGH_ROWS, SAMPLE_NS, Habits
@@ -131,13 +131,13 @@ def test_the_devices_own_habit_is_named_once_it_is_known() -> None:
         "Normal for this device: below 4 destinations an hour (3 as a rule); it called 100."
         in incident.explanation
     )
-    assert "Also: no destinations a minute; it called 19." in (incident.explanation)
+    assert "Also: no destinations a minute; it called 19 in one." in (incident.explanation)
 
 
 def test_a_young_device_is_measured_by_others() -> None:
     incident = run(incident_table(age_s=0.0), scan())[0].incident
     assert (
-        "Normal for devices in quiet homes: below 2 destinations a minute; it called 19."
+        "Normal for devices in quiet homes: below 2 destinations a minute; it called 19 in one."
         in incident.explanation
     )
 
@@ -146,14 +146,17 @@ def test_a_young_device_is_measured_by_others() -> None:
     ("cause", "values", "said"),
     [
         ("scan", {"minute_new_peers": 40.0, "minute_peers": 50.0},
-         "below 2 new destinations a minute; it called 40."),
-        ("scan", {"minute_ports": 100.0}, "below 2 ports a minute; it tried 100 or more."),
+         "below 2 new destinations a minute; it called 40 in one."),
+        ("scan", {"minute_ports": 100.0}, "below 2 ports a minute; it tried 100 or more in one."),
         ("c2", {"pair_count": 20.0}, "below 2 calls to one destination and port; it made 20."),
-        ("brute-force", {"minute_conns": 33.0}, "below 2 connections a minute; it had 33 in all."),
+        ("brute-force", {"minute_conns": 33.0}, "below 2 connections a minute; it had 33 in one."),
         ("brute-force", {"long_conns": 77.0},
-         "below 2 connections in ten minutes; it had 77 in all."),
+         "below 2 connections in ten minutes; it had 77."),
         ("download", {"bytes_in": 5e6}, "up to 2 B received in one go; it received 5.0 MB."),
-        ("other", {"minute_peers": 7.0}, "below 2 destinations a minute; it called 7."),
+        ("other", {"minute_peers": 7.0}, "below 2 destinations a minute; it called 7 in one."),
+        # A window of 100 connections that is full counts at least so many.
+        ("scan", {"minute_new_peers": 61.0, "minute_conns": 100.0},
+         "below 2 new destinations a minute; it called 61 or more in one."),
         # Within the normal: no argument.
         ("scan", {"minute_peers": 1.0}, ""),
         ("download", {"bytes_in": 1.0}, ""),
@@ -178,7 +181,7 @@ def test_normal_follows_the_device_once_it_is_known() -> None:
     own = np.zeros((3, len(NAMES)), np.float32)
     own[2, NAMES.index("minute_conns")] = np.log1p(11.0)
     told = normal("other", facts_of([row(x=x)]), Habits(), ruler(), own)
-    assert told == "Normal for this device: below 12 connections a minute; it had 60 in all."
+    assert told == "Normal for this device: below 12 connections a minute; it had 60 in one."
     own[2, NAMES.index("minute_conns")] = np.log1p(60.0)
     assert normal("other", facts_of([row(x=x)]), Habits(), ruler(), own) == ""
     assert normal("scan", facts_of([row(x=x, outbound=False)]), Habits(), ruler(), own) == ""
@@ -190,7 +193,10 @@ def test_regular_calls_are_told_as_such() -> None:
     own = np.zeros((3, len(NAMES)), np.float32)
     own[2, NAMES.index("pair_regular")] = 0.6
     told = normal("c2", facts_of([row(x=x)]), Habits(), ruler(), own)
-    assert told == "Normal for this device: up to 60 % regularity in its calls; these had 98 %."
+    assert (
+        told
+        == "Normal for this device: calls up to 60 % regular (100 % is clockwork); these are 98 %."
+    )
 
 
 @pytest.mark.parametrize("cause", [*CLASSES[1:], "unusual"])
@@ -256,9 +262,32 @@ def test_a_beacon_is_told_with_its_period() -> None:
     incident = run(incident_table(), rows, until=3_000.0)[-1].incident
     assert incident.explanation == (
         "Hall camera calls cnc.example (185.9.9.9) on port 4975 again and again: 21 times, every "
-        "60 s (half of the 20 gaps within 2.0 s of that), 2.1 kB sent and 4.2 kB received in all."
+        "60 s, give or take 2.0 s, 2.1 kB sent and 4.2 kB received in all; malware that waits for "
+        "orders calls like this. No count alone is beyond the normal; the models know the pattern "
+        "from attacks."
     )
     assert incident.advice == ADVICE["c2"]
+
+
+def test_names_that_were_asked_for_are_not_who_was_called() -> None:
+    rows = [
+        replace(s, peer="192.168.1.1", port=53, proto=17, host="a1b2.tunnel.example", cause="other")
+        for s in beacon(10.0, 21)
+    ]
+    said = run(incident_table(), rows, until=3_000.0)[-1].incident.explanation
+    assert "with 192.168.1.1 on port 53 (DNS)" in said
+    assert "It asked for names such as a1b2.tunnel.example." in said
+    assert "tunnel.example (192.168.1.1)" not in said
+
+
+def test_a_stranger_that_calls_has_its_address_named() -> None:
+    rows = [replace(s, outbound=False, peer="203.0.113.9", cause="brute-force") for s in scan()]
+    said = run(incident_table(), rows, until=300.0)[-1].incident.explanation
+    assert said.startswith("203.0.113.9 called Hall camera on port 23 (telnet) within")
+
+
+def test_a_list_reads_as_one() -> None:
+    assert [listed(s) for s in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
 
 
 def test_what_has_no_rhythm_is_not_given_one() -> None:

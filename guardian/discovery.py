@@ -139,6 +139,9 @@ class DeviceState:
     maybe: str = ""
     """Key of the earlier device that it may be under another MAC; the user is asked."""
     maybe_why: str = ""
+    changed: float = 0.0
+    """Epoch seconds of when it changed its habits; 0 where it did not in the last weeks."""
+    changed_what: str = ""
 
 
 @dataclass(frozen=True)
@@ -230,6 +233,8 @@ def device_state(topics: Topics, d: DeviceState) -> tuple[str, Payload]:
         "macs": list(d.macs),
         "maybe": d.maybe,
         "maybe_why": d.maybe_why,
+        "changed": moment(d.changed),
+        "changed_what": d.changed_what,
     }
 
 

@@ -25,6 +25,9 @@ _RISING: Payload = {"state_class": "total_increasing", "entity_category": "diagn
 _HIDDEN: Payload = {"entity_category": "diagnostic", "enabled_by_default": False}
 """Figures that change all the time: for who wants them, not for everyone's history."""
 
+_CHANGED = "{{ {'changed': value_json.changed, 'changed_what': value_json.changed_what} | tojson }}"
+"""That a device changed its habits is no alert, and told where one looks for how it is."""
+
 
 def device(topics: Topics, d: DeviceState, *, commands: bool = True) -> tuple[str, Payload]:
     """Return (topic, payload) of the discovery message of a device.
@@ -87,6 +90,7 @@ def _device_shows(topics: Topics, d: DeviceState, object_id: str) -> Payload:
         "state": part(
             "sensor", "state", "State",
             device_class="enum", options=list(STATES), icon="mdi:shield-home",
+            json_attributes_topic=state, json_attributes_template=_CHANGED,
         ),
         "connections": part(
             "sensor", "connections", "Connections today",

@@ -22,6 +22,7 @@ from guardian.firedrill import FireDrill
 from guardian.hubcommands import Asked, Limit, Refused, read
 from guardian.hubwords import effect_said, question, rule_said
 from guardian.incidents import IncidentEvent
+from guardian.keeper import SHOWN_NS
 from guardian.outbox import Message
 from guardian.outlets import Outlets
 from guardian.pipeline import Pipeline, Step
@@ -163,10 +164,15 @@ class Hub:
             models=self._models(),
         )
         snoozed = {r.device: (r.until or 0) for r in self._rules if r.kind == "snooze"}
-        return gateway, [self._grown(d, snoozed.get(d.key, 0), now) for d in devices]
+        since = (now - SHOWN_NS) / NS
+        listed = self._parts.polling.keeper.changed()
+        changed = {one["key"]: one for one in reversed(listed) if one["at"] >= since}
+        return gateway, [
+            self._grown(d, snoozed.get(d.key, 0), changed.get(d.key, {}), now) for d in devices
+        ]
 
-    def _grown(self, d: DeviceState, until: int, now: int) -> DeviceState:
-        """Return a device's state with its day and its snooze."""
+    def _grown(self, d: DeviceState, until: int, changed: dict[str, Any], now: int) -> DeviceState:
+        """Return a device's state with its day, its snooze and its change of habits."""
         connections, size, anomaly = self.today.of(d.key, now)
         return replace(
             d,
@@ -174,6 +180,8 @@ class Hub:
             connections=connections,
             bytes=size,
             snoozed_until=until / NS if until > now else 0.0,
+            changed=changed.get("at", 0.0),
+            changed_what=changed.get("what", ""),
         )
 
     def _models(self) -> Models:

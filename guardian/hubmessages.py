@@ -74,7 +74,7 @@ def state_messages(
         out.append((Message(topic, text, "state", retain=True), text))
         add(
             discovery.device_state(topics, d),
-            f"{d.threat} {d.state} {d.snoozed_until} {d.name} {d.macs} {d.maybe}",
+            f"{d.threat} {d.state} {d.snoozed_until} {d.name} {d.macs} {d.maybe} {d.changed}",
         )
     return out
 

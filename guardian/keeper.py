@@ -119,6 +119,7 @@ class Keeper:
             if features.maxima(devices.index(one)) is not None:
                 features.put_maxima(devices.index(one), Maxima())
         self._store.unlearn(found)
+        self._changed = [one for one in self._changed if found and one["key"] != found]
 
     def _models(self) -> Models:
         bundle = self._pipeline.bundle

@@ -151,6 +151,7 @@ def test_states_have_what_the_templates_ask_for() -> None:
         "threat": "ON", "state": "quiet", "score": 1.23, "anomaly": 0.0, "connections": 0,
         "bytes": 0, "snooze": "OFF", "snoozed_until": None, "name": "Hall camera",
         "user_name": "", "ip": "192.168.1.20", "mac": MAC, "macs": [], "maybe": "", "maybe_why": "",
+        "changed": None, "changed_what": "",
     }  # fmt: skip
     parts = entities.device(TOPICS, DEVICE)[1]["cmps"]
     for key in ("threat", "score", "anomaly", "state", "connections", "bytes", "snooze", "name"):

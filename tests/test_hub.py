@@ -355,6 +355,39 @@ def test_a_question_is_shown_and_answered(
         running.publisher.close(running.now)
 
 
+def test_a_change_of_habits_is_shown_quietly_for_four_weeks(
+    bundle: bundles.Bundle, store: Store, broker: Broker
+) -> None:
+    """As an attribute of the state, kept over a restart; it rings nowhere and can be taken back."""
+    state = f"guardian/device/{ID}/state"
+    with listening(broker) as hub:
+        running = run(bundle, store, broker.settings())
+        wait(running, lambda: last(hub, state), "shown")
+        assert last(hub, state)["changed"] is None
+        part = last(hub, f"homeassistant/device/guardian_{ID}/config")["cmps"]["state"]
+        assert part["json_attributes_topic"] == state
+        for key in ("changed", "changed_what"):
+            assert f"value_json.{key}" in part["json_attributes_template"]
+        homes = running.pipeline.incidents.homes
+        home = homes.fresh(running.now)
+        homes.put(MAC, home)
+        assert home.weeks
+        home.weeks.changed = (running.now - SECOND, [{"name": "bytes_out", "more": True}])
+        running.polling.poll(running.now)
+        wait(running, lambda: last(hub, state)["changed"], "told")
+        assert "(higher)" in last(hub, state)["changed_what"]
+        assert last(hub, state)["state"] != "alert"
+        assert not any(h.topic.endswith(("/incident", "/answer")) for h in hub.heard)
+
+        again = run(bundle, store)
+        assert again.hub.states(0, running.now)[1][0].changed_what
+        weeks = 28 * DAY
+        assert not again.hub.states(0, running.now + weeks)[1][0].changed_what
+        again.polling.keeper.unlearn(MAC)
+        assert not again.hub.states(0, running.now)[1][0].changed_what
+        running.publisher.close(running.now)
+
+
 def test_a_hub_that_only_looks(bundle: bundles.Bundle, store: Store, broker: Broker) -> None:
     with listening(broker) as hub:
         running = run(bundle, store, broker.settings(commands=False))

@@ -49,6 +49,7 @@ from guardian.connstate import (
 from guardian.connstore import Store
 from guardian.const import NS, SLICE_FIRST_NS, SLICE_NEXT_NS
 from guardian.keys import Keys
+from guardian.parents import Shifts
 from guardian.tables import I64, U8, Bool, Packets
 
 IDLE_NS = 60 * NS
@@ -107,12 +108,14 @@ class Alone:
 
     def __init__(
         self, store: Store, packets: Packets, keyed: Keys, clock: I64, data: U8, serial: int,
-        begin_one: BeginOne, *, cut_is_gap: bool,
+        begin_one: BeginOne, shifts: Shifts | None, *, cut_is_gap: bool,
     ) -> None:  # fmt: skip
         self.snapshots: I64 = np.zeros(0, dtype=np.int64)
         """Slots that hold a connection as it was when its slice was due."""
         self.ended: list[tuple[int, int]] = []
         """Slots of connections that ended, and when; they are no longer under their key."""
+        self.begun: list[tuple[int, int]] = []
+        """The packets with which others began on their keys, in order for each, and their slots."""
         self._store = store
         self._packets = packets
         self._keyed = keyed
@@ -120,6 +123,7 @@ class Alone:
         self._data = data
         self._serial = serial
         self._begin_one = begin_one
+        self._shifts = shifts
         self._captured = packets.payload_cap if cut_is_gap else packets.payload_len
         self._out: list[tuple[Row, int]] = []
         self._ghosts: list[Row] = []
@@ -136,6 +140,7 @@ class Alone:
                 if fresh is not None:
                     self._out.append((row, proto))
                     row = rows[g] = fresh
+            self._shift(row, i)
             if count > 1:
                 if not self._run(row, columns, k):
                     for j in index[at : at + count].tolist():
@@ -174,11 +179,19 @@ class Alone:
     def _replace(self, row: Row, told: int, i: int) -> Row:
         self.ended.append((row[SLOT], told))
         slot = self._begin_one(self._packets, self._keyed, self._clock, i, self._serial)
+        self.begun.append((i, slot))
         one = np.array([slot], dtype=np.int64)
         if self._store.ints[slot, TS] == row[TS]:
             self._store.ints[slot, GEN] = row[GEN] + 1
             self._store.name(one)
         return self._store.load(one)[0]
+
+    def _shift(self, row: Row, i: int) -> None:
+        """Before a packet: note the tunnels by which it came."""
+        if self._shifts is not None:
+            first = row[SERIAL] == self._serial + i
+            if self._store.parents.shift(row[SLOT], self._shifts.path[i], first):
+                history.limit(row)
 
     def _snapshot(self, row: Row) -> None:
         """Keep the row as it is now in a slot of its own, and open its next slice."""
@@ -240,6 +253,7 @@ class Alone:
             if fresh is not None:
                 self._out.append((row, proto))
                 row = fresh
+                self._shift(row, i)
         side = ORIG if int(self._keyed.low_sends[i]) == row[LOW] else RESP
         self._one(
             row, proto, side, i, int(p.ts[i]), tick, flags, seq, int(p.ack[i]),

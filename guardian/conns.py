@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from guardian import events, keys, parents, ports, rounds, stateless, tcp
+from guardian import events, ftpdata, keys, parents, ports, rounds, service, stateless, tcp
 from guardian.addresses import Lan
 from guardian.connalone import IDLE_NS, Alone, slice_begins
 from guardian.connstate import (
@@ -33,11 +33,13 @@ from guardian.connstate import (
     RESP,
     SEEN,
     SERIAL,
+    SNIFF,
     TRIM,
     TS,
 )  # fmt: skip
 from guardian.connstore import Store
 from guardian.const import MAX_CONNS
+from guardian.ftpdata import Announced
 from guardian.keys import Groups, Keys
 from guardian.slotindex import SlotIndex
 from guardian.tables import I64, U8, U64, Bool, Conns, Decoded, Packets
@@ -85,6 +87,7 @@ class ConnTable:
         self._now = self._latest = -(1 << 62)
         self._count = 0
         self._highest: I64 = np.zeros(0, dtype=np.int64)
+        self._announced = Announced()
         self._snapshots: list[tuple[I64, I64]] = []
         """Slots that hold connections as they were when their slices were due, and when."""
         self._records: list[Conns] = []
@@ -138,6 +141,58 @@ class ConnTable:
         self._count += len(packets)
         self._highest = _highest(packets.ts, self._latest)
         self._latest = int(self._highest[-1])
+        keyed, order, groups, slots = self._met(packets, clock)
+        self._announced.hear(packets, clock, data, serial)
+        new = slots < 0
+        if new.any():
+            slots[new] = self._begin(packets, keyed, clock, groups.leaders[new], serial)
+        shifts = parents.shifts(store.parents, packets, all_packets, order, groups, slots, new)
+        leaders = groups.leaders
+        proto = packets.proto[leaders]
+        syn = new & (groups.count == 1) & _lone_syn(packets, leaders)
+        if syn.any():
+            low = keyed.low_sends[leaders[syn]]
+            rounds.open_all(store, slots[syn], events.of_packets(leaders[syn], low, packets, clock))
+        left = ~syn[groups.number]
+        simple = (proto != _TCP) & ~np.logical_or.reduceat(packets.bad_csum[order], groups.first)
+        stream = proto == _TCP
+        if shifts is not None:
+            simple &= ~shifts.changing
+            stream &= ~shifts.changing
+        if simple.any():
+            mine, index, place = groups.members(order, simple)
+            added, snapshots = stateless.advance(
+                store, packets, keyed, clock, data, slots[simple], index, place
+            )
+            self._keep(snapshots)
+            left[mine[added]] = False
+        index, place = order[left], groups.number[left]
+        alone = None
+        if len(index):
+            low = keyed.low_sends[index]
+            opens = slice_begins(store.ints[slots, BORN], place, clock[index])
+            if shifts is not None:
+                opens |= shifts.differs[left]
+            cut = events.cut(index, place, low, packets, clock, opens, cut_is_gap=self._cut_is_gap)
+            left, snapshots = rounds.advance(store, slots, stream, cut, packets, data)
+            self._keep(snapshots)
+            if left.any():
+                happened = cut.some(left)
+                whose, happened["place"] = np.unique(happened["place"], return_inverse=True)
+                alone = Alone(
+                    store, packets, keyed, clock, data, serial, self._begin_one, shifts,
+                    cut_is_gap=self._cut_is_gap,
+                )  # fmt: skip
+                alone.run(slots[whose], proto[whose].tolist(), index, events.lists(happened))
+        self._note_tunnels(packets, all_packets, keyed, order, groups, slots, alone)
+        if alone is not None:
+            self._from_alone(alone)
+        store.wake(slots)
+
+    def _met(self, packets: Packets, clock: I64) -> tuple[Keys, I64, Groups, I64]:
+        """Return what _group() does, after connections that are over by their first packets have
+        ended, and slices that are due by then are kept."""
+        store = self._store
         keyed, order, groups, slots = self._group(packets)
         tick_first = clock[groups.leaders]
 
@@ -151,61 +206,32 @@ class ConnTable:
         due = slots[old[store.due[slots[old]] <= tick_first[old]]]
         if len(due):
             self._keep(store.snapshot(due))
-
-        new = slots < 0
-        if new.any():
-            slots[new] = self._begin(packets, keyed, clock, groups.leaders[new], serial)
-        self._note_tunnels(packets, all_packets, keyed, order, groups)
-        leaders = groups.leaders
-        proto = packets.proto[leaders]
-        syn = new & (groups.count == 1) & _lone_syn(packets, leaders)
-        if syn.any():
-            low = keyed.low_sends[leaders[syn]]
-            rounds.open_all(store, slots[syn], events.of_packets(leaders[syn], low, packets, clock))
-        left = ~syn[groups.number]
-        simple = (proto != _TCP) & ~np.logical_or.reduceat(packets.bad_csum[order], groups.first)
-        if simple.any():
-            mine, index, place = groups.members(order, simple)
-            added, snapshots = stateless.advance(
-                store, packets, keyed, clock, data, slots[simple], index, place
-            )
-            self._keep(snapshots)
-            left[mine[added]] = False
-        index, place = order[left], groups.number[left]
-        if len(index):
-            low = keyed.low_sends[index]
-            opens = slice_begins(store.ints[slots, BORN], place, clock[index])
-            cut = events.cut(index, place, low, packets, clock, opens, cut_is_gap=self._cut_is_gap)
-            left, snapshots = rounds.advance(store, slots, proto == _TCP, cut, packets, data)
-            self._keep(snapshots)
-            if left.any():
-                happened = cut.some(left)
-                whose, happened["place"] = np.unique(happened["place"], return_inverse=True)
-                alone = Alone(
-                    store, packets, keyed, clock, data, serial, self._begin_one,
-                    cut_is_gap=self._cut_is_gap,
-                )  # fmt: skip
-                alone.run(slots[whose], proto[whose].tolist(), index, events.lists(happened))
-                self._from_alone(alone)
-                # Some may have begun again.
-                self._note_tunnels(packets, all_packets, keyed, order, groups)
-        store.wake(slots)
+        return keyed, order, groups, slots
 
     def _note_tunnels(
-        self, packets: Packets, all_packets: Packets, keyed: Keys, order: I64, groups: Groups
-    ) -> None:
+        self, packets: Packets, all_packets: Packets, keyed: Keys, order: I64, groups: Groups,
+        slots: I64, alone: Alone | None,
+    ) -> None:  # fmt: skip
         """Note by which connections the packets came, and what they carry."""
         if not packets.carrier.any() and not packets.carries.any():
             return
+        # On one key several connections may have begun: each packet belongs to the latest.
+        place, each = np.empty((2, len(order)), dtype=np.int64)
+        place[order] = np.arange(len(order))
+        begins = np.zeros(len(order), dtype=np.int64)
+        begins[groups.first], each[groups.first] = groups.first, slots
+        for i, slot in alone.begun if alone is not None else ():
+            begins[place[i]], each[place[i]] = place[i], slot
+        each = each[np.maximum.accumulate(begins)][place]
 
         def uid_of(hashes: U64) -> list[bytes]:
-            slots = self._slots(hashes)
-            uids = self._store.uid[slots].tolist()
-            return [uid if slot >= 0 else b"" for uid, slot in zip(uids, slots, strict=True)]
+            found = self._slots(hashes)
+            uids = self._store.uid[found].tolist()
+            return [uid if slot >= 0 else b"" for uid, slot in zip(uids, found, strict=True)]
 
         parents.note(
-            self._store.parents, packets, all_packets, order=order, groups=groups, keyed=keyed,
-            slots=self._slots(groups.hashes), uid_of=uid_of, words=self._words, seed=self._seed,
+            self._store.parents, packets, all_packets, keyed=keyed, slots=each, uid_of=uid_of,
+            words=self._words, seed=self._seed,
         )  # fmt: skip
 
     def _slots(self, hashes: U64) -> I64:
@@ -272,6 +298,10 @@ class ConnTable:
         store.rest[slots] = keyed.rest[index]
         store.name(slots)
         self._index.add(keyed.hash[index], slots, store.hash)
+        if self._announced:
+            awaited = slots[self._announced.awaits(packets, clock, index, turned, serial)]
+            store.service[awaited] = ftpdata.NAME
+            store.ints[awaited, SNIFF] = service.settled(0)
         return slots
 
     def _begin_one(self, packets: Packets, keyed: Keys, clock: I64, index: int, serial: int) -> int:

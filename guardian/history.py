@@ -28,6 +28,12 @@ def once(row: Row, side: int, bit: int, letter: bytes) -> bool:
     return False
 
 
+def limit(row: Row) -> None:
+    """Append an X, as Zeek does where it gives up to follow something of the connection."""
+    if len(row[HISTORY]) < HISTORY_BYTES:
+        row[HISTORY] += b"X"
+
+
 def scaled(row: Row, side: int, counter: int, letter: bytes) -> None:
     """Count an event and append its letter at the 1st, 10th, 100th ... time."""
     row[side + counter] += 1

@@ -139,8 +139,8 @@ class Packets(Table):
     ack: U32 = col("u4")
     window: U16 = col("u2")
     bad_csum: Bool = col("?")
-    """The transport checksum is wrong; not judged where caplen cuts the packet, nor where csum_valid.
-    Never set under --ignore-checksums."""
+    """The transport checksum is wrong; not judged where caplen cuts the packet, nor where
+    csum_valid. Never set under --ignore-checksums."""
     icmp_id: U16 = col("u2")
     """Identifier of an ICMP echo; 0 for others."""
     carrier: I64 = col("i8")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from guardian import fragments as fragments_module
 from guardian.addresses import Lan, text
@@ -204,3 +206,105 @@ def test_addresses_inside_a_tunnel_teach_nothing_about_devices() -> None:
     assert len(slices) == 2
     known = {devices.device(int(i)).addresses for i in set(orig.tolist())}
     assert known == {("192.168.1.66",)}
+
+
+# --- tunnels that change ----------------------------------------------------------
+
+
+def through(packet: bytes, way: int, src: bytes = wire.A4, dst: bytes = wire.B4) -> bytes:
+    """An IP packet as it is (0), or through one of several tunnels."""
+    if way == 0:
+        return packet
+    if way == 1:
+        return wire.ip4(wire.gre(packet, 0x0800), 47, src, dst)
+    shell = wire.udp(wire.vxlan(wire.ether(packet)), src, dst, 5_000 + way, 4789)
+    return wire.ip4(shell, 17, src, dst)
+
+
+def said(time: int, way: int, proto: int = 17, flip: bool = False) -> tuple[int, bytes]:
+    src, dst = (wire.B4, wire.A4) if flip else (wire.A4, wire.B4)
+    if proto == 1:
+        return time, through(wire.ip4(wire.icmp(0 if flip else 8), 1, src, dst), way)
+    sport, dport = (9_998, 9_999) if not flip else (9_999, 9_998)
+    if proto == 17:
+        return time, through(wire.ip4(wire.udp(b"x", src, dst, sport, dport), 17, src, dst), way)
+    body = wire.tcp(b"", src, dst, sport=sport, dport=dport, flags=0x10, seq=5, ack=9)
+    return time, through(wire.ip4(body, 6, src, dst), way)
+
+
+def inner(pieces: list[tuple[int, bytes]], proto: int) -> list[str]:
+    """Return the histories of what was inside, the same however the packets are cut."""
+    found = []
+    for step in (len(pieces), 1, 3):
+        decoder = Decoder()
+        made = [
+            decoder.decode(frames([p for _, p in part], [t for t, _ in part]))
+            for part in (pieces[k : k + step] for k in range(0, len(pieces), step))
+        ]
+        rows, slices = records(made)
+        found.append((rows, slices))
+        for mine, theirs in zip(found[0], found[-1], strict=True):
+            for f in fields(Conns):
+                assert np.array_equal(getattr(mine, f.name), getattr(theirs, f.name)), f.name
+    rows = found[0][0]
+    mine = rows.take((rows.proto == proto) & (rows.resp_p != 4789))
+    return [history.decode() for history in mine.history.tolist()]
+
+
+@pytest.mark.parametrize(
+    ("proto", "ways", "history"),
+    [
+        (17, [2, 3, 2, 3, 2, 3], "D"),  # five changes
+        (17, [2, 3, 2, 3, 2, 3, 2], "DX"),
+        (17, [2, 3] * 20, "DX"),
+        (17, [0, 1, 0, 1, 0, 1, 0], "DX"),  # by GRE and beside it
+        (17, [0, 0, 0, 2, 2, 4, 4, 1, 1, 1, 0, 0, 2, 4, 4], "DX"),
+        (17, [1] * 20, "D"),
+        (1, [2, 3] * 4, "X"),
+        (6, [2, 3] * 4, "AX"),
+        (6, [2, 2, 2, 3, 2, 3, 2, 3], "A"),
+    ],
+)
+def test_a_connection_whose_tunnels_change(proto: int, ways: list[int], history: str) -> None:
+    """At the sixth change Zeek writes an X."""
+    pieces = [said(k * NS // 10, way, proto) for k, way in enumerate(ways)]
+    assert inner(pieces, proto) == [history]
+
+
+def test_the_letters_of_the_packet_come_after_the_x() -> None:
+    ways = [2, 3, 2, 3, 2, 3, 2]
+    pieces = [said(k * NS // 10, way, flip=k == 6) for k, way in enumerate(ways)]
+    assert inner(pieces, 17) == ["DXd"]
+    pieces = [said(k * NS // 10, way, flip=k == 5) for k, way in enumerate(ways)]
+    assert inner(pieces, 17) == ["DdX"]
+
+
+def test_another_connection_on_the_same_ends_counts_anew() -> None:
+    pieces = [said(k * NS // 10, way) for k, way in enumerate([2, 3, 2, 3])]
+    pieces += [said(100 * NS + k * NS // 10, way) for k, way in enumerate([2, 3, 2, 3])]
+    pieces += [said(300 * NS + k * NS // 10, way) for k, way in enumerate([2, 3] * 4)]
+    assert inner(pieces, 17) == ["D", "D", "DX"]
+
+
+def test_the_way_through_a_tunnel_is_no_change() -> None:
+    """GRE is one whichever end sent; so is a tunnel inside of another."""
+    pieces = []
+    for k in range(9):
+        src, dst = (wire.A4, wire.B4) if k % 2 else (wire.B4, wire.A4)
+        _, plain = said(0, 0, flip=bool(k % 2))
+        deep = through(through(plain, 1, src, dst), 1, bytes([8, 8, 8, k % 3]), bytes([9, 9, 9, 9]))
+        once = through(plain, 1, src, dst)
+        pieces.append((k * NS // 10, deep if k > 5 else once))
+    assert inner(pieces, 17) == ["^Dd"] or inner(pieces, 17) == ["Dd"]
+
+
+@settings(max_examples=15)
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.sampled_from((17, 6)),
+                          st.sampled_from((1, NS, 6 * NS, 70 * NS))), max_size=40))  # fmt: skip
+def test_any_change_whatever_the_cut(steps: list[tuple[int, bool, int, int]]) -> None:
+    time, pieces = 0, []
+    for way, flip, proto, gap in steps:
+        time += gap
+        pieces.append(said(time, way, proto, flip))
+    if pieces:
+        inner(pieces, 17)

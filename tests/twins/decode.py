@@ -457,7 +457,7 @@ def ip4(frame: Frame, judge: bool) -> dict[str, Any]:
     }
 
 
-def ip6(frame: Frame, judge: bool) -> dict[str, Any]:
+def ip6(frame: Frame, judge: bool) -> dict[str, Any]:  # noqa: PLR0912
     net = frame.at
     first, payload, proto, _, src, dst = frame.take(">IHBB16s16s")
     room = max(frame.wirelen, len(frame.data)) - net

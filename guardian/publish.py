@@ -32,10 +32,11 @@ from guardian.broker import (
 )
 from guardian.config import MqttSettings
 from guardian.discovery import DeviceState, GatewayState
-from guardian.hubmessages import MAX_HUB_DEVICES, hub_messages, state_messages, topics_of
+from guardian.hubmessages import MAX_HUB_DEVICES, hub_messages, topics_of
 from guardian.incidents import IncidentEvent
 from guardian.leftovers import MAX_BYTES, Leftovers
 from guardian.outbox import Message, encode
+from guardian.shownstates import ShownStates
 from guardian.store import Store
 from guardian.unheard import SETTLE_S, Unheard
 
@@ -102,7 +103,6 @@ class Publisher:
         self._store = store
         self._backoff_s = backoff_s
         self._birth_s = birth_s
-        self._state_s = state_s
         self._give_up_s = give_up_s
         self._settle_s = settle_s
         self._client: BoundedClient | None = None
@@ -120,21 +120,22 @@ class Publisher:
         self._acknowledged: list[int] = []
         self._acknowledged_at = 0.0
         self._last_seq = 0
-        self._wanted: dict[str, tuple[str, str]] = {}
-        self._told: dict[str, tuple[str, str, float]] = {}
-        self._shown: set[str] = set()
+        self._states = ShownStates(self.topics, state_s)
         self._ending: list[BoundedClient] = []
         self._asked: list[tuple[str, bytes]] = []
         self._left: Leftovers | None = None
         self._deaf_until = 0.0
-        self.hidden = 0
-        """Devices that are not shown, since there are too many."""
         if self.enabled:
             make_client(settings, "guardian-probe")  # a mistake shows at start, not later
 
     @property
     def enabled(self) -> bool:
         return bool(self._settings.host)
+
+    @property
+    def hidden(self) -> int:
+        """Devices that are not shown, since there are too many."""
+        return self._states.hidden
 
     # --- what shall be told --------------------------------------------------
 
@@ -150,7 +151,7 @@ class Publisher:
         if not self.enabled:
             return []
         keys = list(keys)
-        self._shown -= set(keys)
+        self._states.forget(keys)
         return [message for key in keys for message in discovery.removal(self.topics, key)]
 
     def newcomer(self, d: DeviceState, seen: float) -> list[Message]:
@@ -174,29 +175,7 @@ class Publisher:
         """Set what the hub shall show; `step` sends what changed."""
         if not self.enabled:
             return
-        shown = self._choose(devices)
-        self._wanted = {
-            message.topic: (message.payload, urgency)
-            for message, urgency in state_messages(
-                self.topics, gateway, shown, commands=self._settings.commands
-            )
-        }
-
-    def _choose(self, devices: Sequence[DeviceState]) -> list[DeviceState]:
-        chosen = []
-        room = MAX_HUB_DEVICES - sum(d.key in self._shown for d in devices)
-        for d in devices:
-            if d.key not in self._shown and not d.threat:
-                if room <= 0:
-                    continue
-                room -= 1
-            chosen.append(d)
-        hidden = len(devices) - len(chosen)
-        if hidden and not self.hidden:
-            log.warning("more than %d devices: new ones are not shown on the hub", MAX_HUB_DEVICES)
-        self.hidden = hidden
-        self._shown = {d.key for d in chosen}
-        return chosen
+        self._states.update(gateway, devices, commands=self._settings.commands)
 
     # --- the connection ------------------------------------------------------
 
@@ -219,7 +198,7 @@ class Publisher:
                 self._publish(w.message, w.payload(now))
             self._send_outbox(now, moment)
         left = self._left
-        if self.connected and left is not None and self._wanted and left.due(moment):
+        if self.connected and left is not None and self._states.wanted and left.due(moment):
             self._clear(left)
             self._left = None
 
@@ -241,9 +220,10 @@ class Publisher:
             self._listen(self._client)
         if self._birth_at is not None and moment >= self._birth_at:
             self._birth_at = None
-            self._told.clear()
+            self._states.again()
             self._settled_at = moment + self._settle_s
-        self._send_states(moment)
+        for topic, payload in self._states.due(moment):
+            self._publish(Message(topic, payload, "state", retain=True), payload)
 
     def _connect(self, moment: float) -> None:
         self._since = moment
@@ -347,7 +327,7 @@ class Publisher:
         self._client, self.connected, self._left = None, False, None
         self._unanswered.clear()
         self._in_flight.clear()
-        self._told.clear()
+        self._states.again()
         self._last_seq = 0
         self._retry_at = time.monotonic() + self._delay
         self._delay = min(2 * self._delay, self._backoff_s[1])
@@ -369,25 +349,13 @@ class Publisher:
         """Take off what an earlier run left of devices and topics that are no longer used."""
         assert self._client is not None
         self._client.unsubscribe(left.topics)
-        for topic in left.stale(self._wanted):
+        for topic in left.stale(self._states.wanted):
             log.info("%s was left by an earlier run: taken off", topic)
             self._publish(Message(topic, "", "state", retain=True), "")
         self._store.set_fact(DISCOVERED, self.topics.discovery)
         if left.rival:
             log.warning("another Guardian speaks on %s, too: give each its own prefix in [mqtt]",
                         self.topics.status)  # fmt: skip
-
-    def _send_states(self, moment: float) -> None:
-        for topic, (payload, urgent) in self._wanted.items():
-            told = self._told.get(topic)
-            if told is not None:
-                last, last_urgent, at = told
-                if payload == last or (urgent == last_urgent and moment - at < self._state_s):
-                    continue
-            self._publish(Message(topic, payload, "state", retain=True), payload)
-            self._told[topic] = (payload, urgent, moment)
-        if len(self._told) > 2 * len(self._wanted):
-            self._told = {t: told for t, told in self._told.items() if t in self._wanted}
 
     def _send_outbox(self, now: int, moment: float) -> None:
         room = WINDOW - len(self._in_flight)
@@ -400,7 +368,7 @@ class Publisher:
             self._last_seq = w.seq
             self._unheard.sent(w, moment)
             # A device that was taken off and is back since: what it shows goes out again.
-            self._told.pop(w.message.topic, None)
+            self._states.again(w.message.topic)
 
     def _publish(self, message: Message, payload: str) -> int:
         assert self._client is not None

@@ -40,7 +40,7 @@ def shown(settings: MqttSettings, store: Store) -> Publisher:
     """Return a publisher that has shown a gateway and a device, and looked at what was left."""
     p = publisher(settings, store)
     p.update(GATEWAY, [DEVICE])
-    drive(p, lambda: p.connected and p._left is None and len(p._told) >= 5, "all is shown")
+    drive(p, lambda: p.connected and p._left is None and len(p._states.told) >= 5, "all is shown")
     return p
 
 

@@ -12,13 +12,15 @@ How much evidence it takes stands in evidence.py. Here is what becomes of it:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from guardian import addresses
 from guardian.addresses import Lan
 from guardian.arpwatch import Finding, arp_rows
+from guardian.carried import Carried
 from guardian.const import MAX_OPEN_INCIDENTS, NS
 from guardian.counters import PINGS, TCP, Counters, silent
+from guardian.counters import Finding as Counted
 from guardian.devices import DeviceTable
 from guardian.drift import Cuts
 from guardian.evidence import (
@@ -34,6 +36,7 @@ from guardian.facts import Row
 from guardian.homes import Home, Homes
 from guardian.incidents import Change, Incident, IncidentEvent
 from guardian.lifecycle import FOREVER, SEVERITIES, LifeSettings, Open, restored, severity_of
+from guardian.patient import Patient
 from guardian.seen import Seen, see
 from guardian.suspicion import UNUSUAL, Opening
 from guardian.tables import Conns, FeatureRows, Scores
@@ -91,6 +94,7 @@ class IncidentTable:
             _level(ruler.ordinary_anomaly, lambda v: doublings(v / ruler.anomaly_line)),
         )
         self._counters = Counters()
+        self._carried, self._patient = Carried(), Patient()
         self._wishes = Wishes()
         self.homes = Homes(evidence, cuts=Cuts.of(ruler.usual, ruler.features))
         self._incidents: dict[str, dict[str, Open]] = {}
@@ -173,6 +177,7 @@ class IncidentTable:
         and the features are the same.
         """
         self._counters = before._counters
+        self._carried, self._patient = before._carried, before._patient
         ours, theirs = self._ruler, before._ruler
         if (ours.classes, ours.features) == (theirs.classes, theirs.features):
             self.homes.succeed(before.homes)
@@ -272,6 +277,8 @@ class IncidentTable:
             self._count(device, home, row)
         if counted and one.piece == 0 and one.proto in _ANSWERING and not is_silent(one):
             self._counters.answered(device, one.told, one.peer)
+        if counted and one.clue:
+            self._clue(device, home, one, row, level, new_peer)
         trouble = self._troubled(device)
         suspicion.threat_past.add(level, one.told, trouble)
         suspicion.anomaly_past.add(odd, one.told, trouble)
@@ -332,12 +339,30 @@ class IncidentTable:
         finding = self._counters.giant(row)
         if finding is None and row.piece == 0 and silent(row.proto, row.conn_state, row.resp_pkts):
             finding = self._counters.unanswered(device, row)
-        if finding is None:
-            return
+        if finding is not None:
+            self._counted(device, home, finding, row.told)
+
+    def _clue(
+        self, device: str, home: Home, one: Seen, row: Row | None, level: float, new_peer: bool
+    ) -> None:
+        """Let the rules that look at what is carried, and those with patience, see a slice."""
+        for finding in (
+            self._carried.look(device, one, level, new_peer),
+            self._patient.look(device, one, row, level, new_peer),
+        ):
+            if finding is not None:
+                rows = [
+                    r for r in finding.rows if not self._allowed(device, r, finding.cause, one.told)
+                ]
+                if rows:
+                    self._counted(device, home, replace(finding, rows=rows), one.told)
+
+    def _counted(self, device: str, home: Home, finding: Counted, told: int) -> None:
+        """Let what a plain counter or rule saw open an incident, or join its own."""
         known = self._running(device, finding.cause)
         if known is None:
             opening = Opening(finding.cause, finding.rows)
-            self._open(device, home, opening, row.told, counter=finding.sentence)
+            self._open(device, home, opening, told, counter=finding.sentence)
         elif known.counter:
             self._join(known, finding.rows)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from guardian.addresses import Lan
+from guardian.clues import clues
 from guardian.facts import Key, Row
 from guardian.routers import Address
 from guardian.tables import F32, Conns, FeatureRows, Scores
@@ -46,6 +47,12 @@ class Seen(NamedTuple):
     orig_pkts: int
     resp_pkts: int
     duration: float
+    begun: int
+    """First packet of the connection, ns."""
+    sent: int
+    """Bytes that the originator sent in the slice; 0 where unknown."""
+    clue: int
+    """Which plain rule may want it, one of guardian.clues."""
     step: Step
 
     @property
@@ -127,6 +134,9 @@ def see(slices: Conns, rows: FeatureRows, scores: Scores, lan: Lan) -> Iterator[
         slices.orig_pkts[row].tolist(),
         slices.resp_pkts[row].tolist(),
         slices.duration[row].tolist(),
+        slices.ts[row].tolist(),
+        np.maximum(slices.orig_bytes[row], 0).tolist(),
+        clues(slices, row).tolist(),
         strict=True,
     )
     for place, column in enumerate(columns):

@@ -11,6 +11,7 @@ import re
 from guardian import tlsname
 from guardian.brands import is_kasa, is_tuya
 from guardian.datagrams import NONE, SIP, STUN_COOKIE, Found, dns, is_ldap, printable
+from guardian.mining import mining
 
 CLAIMS = (
     b"", b"ssh", b"ftp", b"smtp", b"irc", b"pop3", b"imap", b"greeting", b"xmpp", b"redis",
@@ -173,7 +174,9 @@ def _of_our_own(port: int, asking: bool, payload: bytes) -> bytes:  # noqa: PLR0
         return b"amqp"
     if asking and payload[0] == 3 and len(payload) > 1_000:
         return b"rtmp" if port == 1935 or payload[5:9] == b"\x00" * 4 else b""
-    return b"yeelight" if port == 55443 and _TABLE_LAMP.match(payload) else b""
+    if port == 55443 and _TABLE_LAMP.match(payload):
+        return b"yeelight"
+    return mining(asking, payload)
 
 
 def http_host(payload: bytes) -> bytes:

@@ -50,6 +50,7 @@ class S:
     duration: float = 0.4
     host: str = ""
     age: float = 0.4
+    service: str = ""
 
 
 def device_table(age_s: float = 0.0) -> DeviceTable:
@@ -110,6 +111,7 @@ def tables(rows: Sequence[S], devices: DeviceTable) -> tuple[Conns, FeatureRows,
         slices.orig_pkts[k], slices.resp_pkts[k] = s.orig_pkts, s.resp_pkts
         slices.duration[k], slices.age[k] = s.duration, s.age
         slices.host[k] = s.host.encode()
+        slices.service[k] = s.service.encode()
         scores.threat[k], scores.anomaly[k] = s.threat, s.anomaly
         cause = CLASSES.index(s.cause)
         probability[k, 0] = 1.0 - s.threat

@@ -250,8 +250,8 @@ class NotifySettings:
     )
     push: tuple[str, ...] = key(
         (),
-        "Services for phones, as addresses of Apprise (pip install guardian-home[push]): "
-        '["ntfys://my-topic"]. Explanation and advice leave to them.',
+        "Services for phones, as addresses of Apprise (sudo /opt/guardian/bin/python -m "
+        'pip install apprise): ["ntfys://my-topic"]. Explanation and advice leave to them.',
         live=True,
         secret=True,
     )

@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from guardian import connlog
+from guardian import connlog, extras
 from guardian.addresses import pack_all
 from guardian.connlog import guarded
 from guardian.const import NS
@@ -97,7 +97,7 @@ def _parquet(
         from pyarrow import parquet  # noqa: PLC0415
     except ImportError as error:
         raise GuardianError(
-            "Parquet needs pyarrow: pip install 'guardian-home[parquet]', or give --format csv"
+            f"Parquet needs pyarrow: {extras.command('pyarrow')}, or give --format csv"
         ) from error
     if output is None and sys.stdout.isatty():
         raise GuardianError("Parquet is no text: give -o FILE, or send it on with > FILE")

@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from guardian import extras
 from guardian.config import NotifySettings
 from guardian.errors import ConfigError
 from guardian.outbox import encode
@@ -109,7 +110,7 @@ class Push:
             import apprise  # noqa: PLC0415 - an extra, loaded where it is switched on
         except ImportError as error:
             raise ConfigError(
-                "notify.push needs Apprise: sudo /opt/guardian/bin/python -m pip install apprise"
+                f"notify.push needs Apprise: {extras.command('apprise')}"
             ) from error
         self._kinds = {"high": apprise.NotifyType.FAILURE, "medium": apprise.NotifyType.WARNING}
         self._info = apprise.NotifyType.INFO

@@ -58,7 +58,7 @@ def backup(folder: Path | None, keep: int, db: Path | None, config: Path | None)
 def dump(what: str, form: str, output: Path | None, db: Path | None, config: Path | None) -> None:
     """Write incidents (the default), connections, or totals (privacy level 3) for other tools.
 
-    Parquet needs the extra: pip install 'guardian-home[parquet]'.
+    Parquet needs pyarrow: sudo /opt/guardian/bin/python -m pip install pyarrow.
     """
     from guardian.dump import dump as work  # noqa: PLC0415 - the same
 

@@ -268,6 +268,7 @@ def workstation() -> Any:
     except ImportError as error:
         raise GuardianError(
             f"this needs the workstation's packages ({error.name} is missing): "
-            "pip install 'guardian-home[train]'"
+            "pip install './guardian_home-VERSION-py3-none-any.whl[train]' with the wheel, or "
+            "pip install '.[train]' in the repository"
         ) from error
     return commands

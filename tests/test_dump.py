@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from guardian import dump, zeeklog
+from guardian import dump, extras, zeeklog
 from guardian.addresses import Lan
 from guardian.cli import cli
 from guardian.errors import GuardianError
@@ -148,6 +148,5 @@ def test_parquet_without_its_library_is_one_sentence(db: Path) -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == (
-        "guardian: Parquet needs pyarrow: pip install 'guardian-home[parquet]', or give "
-        "--format csv\n"
+        f"guardian: Parquet needs pyarrow: {extras.command('pyarrow')}, or give --format csv\n"
     )

@@ -79,13 +79,13 @@ def query(db: Path, sql: str) -> list[tuple[Any, ...]]:
         connection.close()
 
 
-def send(host: Host, count: int, port: int) -> None:
+def send(host: Host, count: int, port: int, to: str = "192.168.60.1") -> None:
     """Send datagrams from a host, each from its own source port."""
     script = (
         "import socket\n"
         f"for k in range({count}):\n"
         "    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-        f"    s.bind(('', 30000 + k)); s.sendto(b'x' * 20, ('192.168.60.1', {port})); s.close()\n"
+        f"    s.bind(('', 30000 + k)); s.sendto(b'x' * 20, ('{to}', {port})); s.close()\n"
     )
     host.run(sys.executable, "-c", script)
 

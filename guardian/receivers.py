@@ -109,9 +109,7 @@ class Push:
         try:
             import apprise  # noqa: PLC0415 - an extra, loaded where it is switched on
         except ImportError as error:
-            raise ConfigError(
-                f"notify.push needs Apprise: {extras.command('apprise')}"
-            ) from error
+            raise ConfigError(f"notify.push needs Apprise: {extras.command('apprise')}") from error
         self._kinds = {"high": apprise.NotifyType.FAILURE, "medium": apprise.NotifyType.WARNING}
         self._info = apprise.NotifyType.INFO
         # The text is hostile until proven otherwise: nothing in it is an escape or a path.

@@ -33,7 +33,7 @@ from guardian.tables import Conns, FeatureRows
 from tests.test_simulate import packets
 
 BEFORE = {
-    "training_homes": "730b83d61359f0c0be81afdd7f756aee3fd8eef2cc88fe1c1c5b743a2366b914",
+    "training_homes": "4687b90d6264a3c9d61dfda5916c0a0f582954654d7210d1b16fff343fd89924",
     "quiet/demo": "57e9f0fbd2c0f90f1f34892a7a13b5d1c1da815dda65eb9cde0900f682086ef6",
     "quiet/test": "64b915cd2382b1ad5773c028b83260bc3c0a3628c71daf9f29f6bb654419cd35",
     "telnet-scan/demo": "fe6a6f759f6c71170398b53b00c22d2167a77c2c35ed3b0cb575d962e94d7125",
@@ -46,11 +46,11 @@ BEFORE = {
     "infected/demo": "89f827181d95022f9807a53fd14e8374ebc52a77df204f8d0736c6858705ece5",
     "infected/test": "1ce2678ac99ee191eea5973ac43fc0a5e4275c42ef708ca7d002a465b6b78626",
     "quiet/7": "51f5f0313b44989724629cc09a1f4815f7cb667c6329a5e2cd5fa1b8e0dd2d79",
-    "train/0": "a247d49e33880cdcc123b9c08867fd9589b8802318a9d190934c1f63cb84cfbe",
-    "train/1": "47fea58516ff5d288a086bba27a19b970255caa4e2b39bc003d6d2ec2ffe98bd",
-    "train/2": "93a16a257943900a93d369c07dd6a4adad1dfd7940add25ef5f2716a982a6407",
-    "train/3": "7f45aefc1d5bb3056d8838dfc1b6287cd56c2b9d4d8801fd04092ee4d6a7ea28",
-    "train/4": "f049b2e664a4b394d9da18d8e9a09c836161018245a135b66c826707e8055bbd",
+    "train/0": "1321b6093ab1f4685e0e40c9555b9b97a4a2a071d9a0195d68bde79ca7e6c4eb",
+    "train/1": "efd4000bb49b97602e11a259d3905376488e3fca5ec7a8958bec7f50e13682d3",
+    "train/2": "2a1e9858028fe78290863005870f061704c37c349c5d8d79d1a8de2f0156c857",
+    "train/3": "ab7eb2ca2940f92df3821e2aa259eaaf955e7495d9581bbabe174f2931fa7d68",
+    "train/4": "adc4058cbe692b948ba8f4f37437845e15d2f9e8490757503088393311e6a8d7",
 }
 """What these captures are (sha256 of packets and labels, without
 the origin time in NTP, which was the clock of the computer that simulated). The shipped bundle

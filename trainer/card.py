@@ -24,8 +24,8 @@ Shipped as {parts.form}, batch {parts.batch}, builtin TFLite operations only.
 ## What it learned from
 {
         table(
-            ("source", "used for", "sequences", "licence"),
-            ((s["name"], s["used_for"], f"{s['rows']:,}", s["licence"]) for s in about["datasets"]),
+            ("source", "used for", "files", "sequences", "licence"),
+            _sources(about["datasets"]),
         )
     }
 
@@ -71,9 +71,9 @@ Benign rows of a device that is itself attacking others are left out of this tab
   learned and survived quantization, not how well they find malware never seen. For that see the
   table by capture left out in the README.
 * Few real homes taught it. A new kind of device, its set-up or a large update may look strange.
-* Set-ups of new devices reach the threat line most (README: IoT SENTINEL), and so would a device
-  that calls a dead server all day: to a counter of packets that is a bot without its master.
-* Attacks that look like ordinary use (equal HTTPS calls, password guessing over MQTT) are missed.
+* A device that calls a dead server all day resembles a bot without its master.
+* Sessions with files on odd ports (FTP, a large update) may be told as a download.
+* Password guessing over MQTT is missed.
 * The autoencoder is a second opinion and an explanation; alone it is a weak detector.
 """
 
@@ -100,3 +100,17 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     out = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     out += [f"| {' | '.join(str(cell) for cell in row)} |" for row in rows]
     return "\n".join(out)
+
+
+def _sources(datasets: Iterable[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Return a row for each source and use; its files together."""
+    sums: dict[tuple[str, str, str], list[int]] = {}
+    for one in datasets:
+        key = (one["name"], one["used_for"], one["licence"])
+        both = sums.setdefault(key, [0, 0])
+        both[0] += one["sha256"] is not None
+        both[1] += one["rows"]
+    return [
+        (name, use, str(files) if files else "-", f"{rows:,}", licence)
+        for (name, use, licence), (files, rows) in sums.items()
+    ]

@@ -35,7 +35,7 @@ HELD_OUT_SEED = 1_000_003
 class Recipe:
     """How much of what."""
 
-    homes: int = 80
+    homes: int = 96
     held_out_homes: int = 14
     grafts: int = 170
     placebos: int = 120

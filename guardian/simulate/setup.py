@@ -49,7 +49,7 @@ class Plan:
             searches=k.size("setup-searches", 1, 12),
             joins=k.size("setup-joins", 1, 3.9),
             clocks=k.size("setup-clocks", 1, 9),
-            in_vain=k.chance("setup-in-vain", 0.3, False, False),
+            in_vain=k.chance("setup-in-vain", 0.15, False, False),
         )
 
 

@@ -77,7 +77,7 @@ def _home(rng: Random, number: int, seed: int) -> Scenario:
 
 
 def _more(rng: Random, home: Scenario, number: int) -> Scenario:
-    """Add what DRAWN names: two to four attacks to the homes that are not quiet, and five benign
+    """Add what DRAWN names: two to four attacks to the homes that are not quiet, and eight benign
     events to most.
     """
     devices, befalls = home.devices, home.infections
@@ -86,7 +86,7 @@ def _more(rng: Random, home: Scenario, number: int) -> Scenario:
     if attacks and befalls:
         wanted = [attacks[number % len(attacks)], *rng.choices(attacks, k=rng.randint(1, 3))]
         befalls += tuple(_infection(rng, devices, home.hours, kind) for kind in wanted)
-    wanted = [events[number % len(events)], *rng.choices(events, k=4)] if events else []
+    wanted = [events[number % len(events)], *rng.choices(events, k=7)] if events else []
     for kind in wanted if rng.random() < 0.85 else ():
         if kind in ("guest-phone", "device-setup"):
             # A kind that is there already: no training home has all eight.

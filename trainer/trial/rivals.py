@@ -19,7 +19,7 @@ from trainer import calibrate, catalogue, recipe
 from trainer.baselines import Pca
 from trainer.labels import CLASSES
 from trainer.recipe import Material, Recipe
-from trainer.streams import Stream, read
+from trainer.streams import Stream
 from trainer.trial.bench import BySequence, BySlice, Rivals
 from trainer.trial.counters import COUNTERS
 from trainer.trial.kitsune import Kitsune
@@ -116,10 +116,9 @@ def benign_streams(data: Path, without: frozenset[str]) -> list[Stream]:
     """Return the benign slices of captures that may teach, the first of each."""
     out = []
     for source in catalogue.of("train"):
-        paths = sorted(data.glob(source.pattern))[:1]
-        if source.group in without or not paths:
+        if source.group in without or not any(data.glob(source.pattern)):
             continue
-        stream = read(paths[0], lan=source.lan, judge=source.judge)
+        _, stream = next(catalogue.streams(source, data))
         stream = stream.take(np.flatnonzero(stream.label == CLASSES.index("benign")))
         if len(stream):
             out.append(stream.take(slice(0, KITSUNE_SLICES)))

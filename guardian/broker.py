@@ -68,8 +68,12 @@ def _visit(settings: MqttSettings, topic: str) -> str:
         client.loop(0.1)
         client.hang_up()
     if not answers:
+        more = ""
+        if (settings.ca or settings.tls) and not settings.certificate:
+            # A broker that asks for one says so after TLS 1.3's handshake, by hanging up.
+            more = ", or set mqtt.certificate if it asks for one"
         raise BrokerError(
-            f"{place} does not answer as an MQTT broker: correct [mqtt] host and port"
+            f"{place} does not answer as an MQTT broker: correct [mqtt] host and port{more}"
         )
     if answers[0].is_failure:
         raise BrokerError(f"the broker at {place}: {refusal(answers[0])}")

@@ -227,6 +227,7 @@ def test_an_acknowledgement_that_cannot_be_written_waits_for_the_next_turn(
     store._db.execute("PRAGMA busy_timeout = 20")
     with listening(broker) as hub, closing(sqlite3.connect(store.path)) as other:
         p = publisher(broker.settings(), store)
+        drive(p, lambda: p.connected and not p._unanswered, "the broker has the birth")
         announce(p, store, "i1")
         drive(p, lambda: p._in_flight, "it is sent")
         other.execute("BEGIN IMMEDIATE")
@@ -388,8 +389,10 @@ def test_invented_devices_do_not_flood_the_hub(store: Store) -> None:
 # --- TLS -----------------------------------------------------------------------
 
 
-@pytest.fixture
-def certificates(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tmp_path = tmp_path_factory.mktemp("certificates")
+
     def openssl(*arguments: str) -> None:
         subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=tmp_path)
 
@@ -443,17 +446,25 @@ def test_a_client_certificate(certificates: Path, store: Store) -> None:
 
 @pytest.mark.parametrize("version", ["3.1.1", "5"])
 @pytest.mark.parametrize("transport", ["tcp", "websockets"])
-def test_versions_and_transports(
-    tmp_path: Path, store: Store, version: str, transport: str
+@pytest.mark.parametrize("known_by", ["password", "certificate"])
+def test_versions_transports_and_tls(
+    certificates: Path, tmp_path: Path, store: Store, version: str, transport: str, known_by: str
 ) -> None:
     """Births, incidents, refusals and the last will are the same whatever carries them."""
-    with broker_in(
-        tmp_path, websockets=transport == "websockets", user="u", password="p"
-    ) as broker:
-        good = broker.settings(version=version, transport=transport, username="u", password="p")
+    cert, key, ca = (certificates / name for name in ("b.crt", "b.key", "ca.crt"))
+    options: dict[str, Any] = {"user": "u", "password": "p"}
+    settings: dict[str, Any] = {"username": "u", "password": "p"}
+    wrong: dict[str, Any] = {"password": "x"}
+    why = "refused the user name or password"
+    if known_by == "certificate":
+        options = {"certificate": cert, "key": key, "ca": ca}
+        settings = {"ca": str(ca), "certificate": str(cert), "certificate_key": str(key)}
+        wrong, why = {"certificate": "", "certificate_key": ""}, r"set mqtt\.certificate"
+    with broker_in(tmp_path, websockets=transport == "websockets", **options) as broker:
+        good = broker.settings(version=version, transport=transport, **settings)
         check_broker(good)
-        with pytest.raises(BrokerError, match="refused the user name or password"):
-            check_broker(replace(good, password="x"))
+        with pytest.raises(BrokerError, match=why):
+            check_broker(replace(good, **wrong))
         p = publisher(good, store)
         p.update(GATEWAY, [DEVICE])
         announce(p, store, "i1")

@@ -196,38 +196,66 @@ def test_pcapng(tmp_path: Path, order: str, pack: Callable[[bytes], bytes]) -> N
     assert column(got, "ts") == [(1_000 + i) * NS + (500 + i) * 1_000 for i in range(20)]
 
 
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_pcapng_with_everything(tmp_path: Path, order: str) -> None:
-    """Two sections, interfaces that come late, three packet blocks, blocks between."""
+def everything(order: str) -> list[bytes]:
+    """Return the blocks of two sections: interfaces that come late with options, the three kinds of
+    packets, names, statistics, secrets of TLS, and a kind that nobody knows."""
     nano = option(order, 9, b"\x09") + option(order, 0, b"")
     binary = option(order, 2, b"eth9") + option(order, 9, b"\x8a") + option(
         order, 14, struct.pack(order + "q", 100)
     )  # fmt: skip
-    names = block(order, 4, bytes(8))
-    content = (
-        section(order)
-        + interface(order, 1, snap=4)
-        + simple(order, b"aaaa", 9)
-        + enhanced(order, 0, 7_000_000, b"bbbbb", 50)
-        + simple(order, b"cc")
-        + names
-        + interface(order, 101, options=nano)
-        + enhanced(order, 1, 9_000_000_001, b"ddd")
-        + old_packet(order, 0, 8_000_000, b"e")
-        + section("<")
-        + interface("<", 1, options=nano)
-        + block("<", 5, bytes(16))
-        + section(order)
-        + interface(order, 113, options=binary)
-        + enhanced(order, 0, 5 * 1024 + 512, b"ffffff")
-    )
-    got = read(tmp_path, content)
-    assert bodies(got) == [b"aaaa", b"bbbbb", b"cc", b"ddd", b"e", b"ffffff"]
+    name = struct.pack(order + "HH", 1, 6) + bytes([1, 2, 3, 4]) + b"a\0\0\0" + bytes(4)
+    secrets = struct.pack(order + "II", 0x544C534B, 5) + b"CLIEN\0\0\0"
+    return [
+        section(order),
+        interface(order, 1, snap=4),
+        simple(order, b"aaaa", 9),
+        enhanced(order, 0, 7_000_000, b"bbbbb", 50),
+        simple(order, b"cc"),
+        block(order, 4, name),
+        interface(order, 101, options=nano),
+        block(order, 10, secrets),
+        enhanced(order, 1, 9_000_000_001, b"ddd"),
+        old_packet(order, 0, 8_000_000, b"e"),
+        section("<"),
+        interface("<", 1, options=option("<", 9, b"\x09") + option("<", 0, b"")),
+        block("<", 5, bytes(16)),
+        section(order),
+        interface(order, 113, options=binary),
+        block(order, 0xBAD, bytes(20)),
+        enhanced(order, 0, 5 * 1024 + 512, b"ffffff"),
+    ]
+
+
+EVERYTHING = [b"aaaa", b"bbbbb", b"cc", b"ddd", b"e", b"ffffff"]
+"""Its packets."""
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_pcapng_with_everything(tmp_path: Path, order: str) -> None:
+    got = read(tmp_path, b"".join(everything(order)))
+    assert bodies(got) == EVERYTHING
     assert column(got, "wirelen") == [9, 50, 2, 3, 1, 6]
     ts = [0, 7 * NS, 7 * NS, 9 * NS + 1, 8 * NS, 105 * NS + NS // 2]
     assert column(got, "ts") == ts
     assert [f.link for f in got] == [1, 101, 1, 113]
     assert [f.now for f in got] == [7 * NS, 9 * NS + 1, 9 * NS + 1, 105 * NS + NS // 2]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_everything_cut_anywhere_gives_what_came_before(tmp_path: Path, order: str) -> None:
+    """Each kind of block, at each of its bytes."""
+    blocks = everything(order)
+    ends = [sum(map(len, blocks[:k])) for k in range(len(blocks) + 1)]
+    whole = b"".join(blocks)
+    for cut in range(4, len(whole)):
+        got, fault = until_fault(tmp_path, whole[:cut])
+        done = sum(end <= cut for end in ends) - 1
+        held = [k for k, b in enumerate(blocks[:done]) if b[:4] in _PACKET_BLOCKS]
+        assert bodies(got) == EVERYTHING[: len(held)], cut
+        assert bool(fault) == (cut not in ends), cut
+
+
+_PACKET_BLOCKS = {struct.pack(order + "I", kind) for order in "<>" for kind in (2, 3, 6)}
 
 
 @settings(max_examples=300)
@@ -442,7 +470,9 @@ def test_a_block_that_contradicts_itself_is_damage(tmp_path: Path, bad: bytes) -
     chance=st.randoms(use_true_random=False),
     content=st.sampled_from(
         [pcap(PACKETS), pcap(PACKETS, ">", nano=True), pcapng(PACKETS), pcapng(PACKETS, ">"),
-         gzip.compress(pcap(PACKETS)), gzip.compress(pcapng(PACKETS))]
+         b"".join(everything("<")), b"".join(everything(">")),
+         gzip.compress(pcap(PACKETS)), gzip.compress(pcapng(PACKETS)),
+         gzip.compress(b"".join(everything(">")))]
     ),
 )  # fmt: skip
 def test_flipped_anywhere_it_never_raises_but_input_error(

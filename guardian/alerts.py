@@ -18,6 +18,7 @@ from guardian import addresses
 from guardian.addresses import Lan
 from guardian.arpwatch import Finding, arp_rows
 from guardian.carried import Carried
+from guardian.clues import MESSAGES, MINING
 from guardian.const import MAX_OPEN_INCIDENTS, NS
 from guardian.counters import PINGS, TCP, Counters, silent
 from guardian.counters import Finding as Counted
@@ -346,16 +347,17 @@ class IncidentTable:
         self, device: str, home: Home, one: Seen, row: Row | None, level: float, new_peer: bool
     ) -> None:
         """Let the rules that look at what is carried, and those with patience, see a slice."""
-        for finding in (
-            self._carried.look(device, one, level, new_peer),
-            self._patient.look(device, one, row, level, new_peer),
-        ):
-            if finding is not None:
-                rows = [
-                    r for r in finding.rows if not self._allowed(device, r, finding.cause, one.told)
-                ]
-                if rows:
-                    self._counted(device, home, replace(finding, rows=rows), one.told)
+        finding = None
+        if one.clue <= MINING:
+            finding = self._carried.look(device, one, level, new_peer)
+        if finding is None and one.clue not in (MESSAGES, MINING):
+            finding = self._patient.look(device, one, row, level, new_peer)
+        if finding is not None:
+            rows = [
+                r for r in finding.rows if not self._allowed(device, r, finding.cause, one.told)
+            ]
+            if rows:
+                self._counted(device, home, replace(finding, rows=rows), one.told)
 
     def _counted(self, device: str, home: Home, finding: Counted, told: int) -> None:
         """Let what a plain counter or rule saw open an incident, or join its own."""

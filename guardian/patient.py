@@ -30,6 +30,7 @@ from guardian.routers import Address
 from guardian.seen import Seen
 
 NAMED_S = 30
+_NAMED_NS = NAMED_S * NS
 SCAN_TARGETS, SCAN_S, SCAN_LEAST_S, SCAN_SHARE = 20, 3 * 86_400, 3_600, 0.8
 LEARNING_S = 6 * 3_600
 STRANGER_TIMES, STRANGER_S, STRANGER_BYTES, MOST_STRANGERS = 12, 3_600, 4_096, 3
@@ -94,35 +95,27 @@ class Patient:
         Return what it completes or continues.
         """
         state = self._devices.get(device)
+        clue = one.clue
         if state is None:
             state = self._devices[device] = _Device(one.told)
             if len(self._devices) > MAX_WATCHED:
                 self._devices.popitem(last=False)
+        elif clue == OUTSIDE and one.piece and not state.strangers:
+            return None  # what goes on matters of strangers alone
         else:
             self._devices.move_to_end(device)
-        if one.clue == DNS:
+        if clue == DNS:
             _ask(state, one.begun)
             return None
-        nameless = not 0 <= one.begun - state.asked < NAMED_S * NS
+        nameless = not 0 <= one.begun - state.asked < _NAMED_NS
         target = one.peer, one.port
-        if one.clue == SILENT:
-            if not nameless or one.port in state.ports:
-                return None
-            if target in state.answered or target in state.silent:
-                return None
-            return _silent(state, target, row or one.row("scan", level, new_peer))
-        finding = None
-        if one.clue == OUTSIDE:
-            if one.piece == 0 and not nameless:
-                state.named += 1
-            finding = _outside(state, target, one, nameless, level, new_peer)
-        if one.piece == 0:
-            state.drop(target)
-            if nameless:
-                _note(state.answered, target, _MAX_ANSWERED)
-            if target not in state.strangers:
-                _note(state.ports, one.port, _MAX_PORTS)
-        return finding
+        if clue != SILENT:
+            return _answered(state, target, one, nameless, level, new_peer)
+        if not nameless or one.port in state.ports:
+            return None
+        if target in state.answered or target in state.silent:
+            return None
+        return _silent(state, target, row or one.row("scan", level, new_peer))
 
 
 def _note(known: OrderedDict[K, None], key: K, most: int) -> None:
@@ -166,13 +159,32 @@ def _silent(state: _Device, target: Target, row: Row) -> Finding | None:
     return Finding("scan", text, rows)
 
 
+def _answered(
+    state: _Device, target: Target, one: Seen, nameless: bool, level: float, new_peer: bool
+) -> Finding | None:
+    finding = None
+    first = not one.piece
+    if one.clue == OUTSIDE:
+        if first and not nameless:
+            state.named += 1
+        if target in state.strangers or (first and nameless and new_peer):
+            finding = _outside(state, target, one, nameless, level, new_peer)
+    if first:
+        if target in state.silent:
+            state.drop(target)
+        if nameless:
+            _note(state.answered, target, _MAX_ANSWERED)
+        if one.port not in state.ports and target not in state.strangers:
+            _note(state.ports, one.port, _MAX_PORTS)
+    return finding
+
+
 def _outside(
     state: _Device, target: Target, one: Seen, nameless: bool, level: float, new_peer: bool
 ) -> Finding | None:
     known = state.strangers.get(target)
     if known is None:
-        settled = one.told - state.first >= LEARNING_S * NS
-        if not (nameless and settled and new_peer) or one.piece or one.port in state.ports:
+        if one.port in state.ports or one.told - state.first < LEARNING_S * NS:
             return None
         for old in [t for t, s in state.strangers.items() if s.last < one.told - FORGET_S * NS]:
             del state.strangers[old]

@@ -65,8 +65,7 @@ BeginOne = Callable[[Packets, Keys, I64, int, int], int]
 
 def piece_at(born: I64, tick: I64) -> I64:
     """Return the number of the slice that holds tick, for connections born at some moment."""
-    since = tick - born - SLICE_FIRST_NS
-    number: I64 = np.where(since < 0, 0, since // SLICE_NEXT_NS + 1)
+    number: I64 = (tick - born + (SLICE_NEXT_NS - SLICE_FIRST_NS)) // SLICE_NEXT_NS
     return number
 
 

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from guardian import events, ftpdata, keys, parents, ports, rounds, service, stateless, tcp
+from guardian import events, ftpdata, keys, parents, ports, rounds, service, singles, stateless, tcp
 from guardian.addresses import Lan
 from guardian.connalone import IDLE_NS, Alone, slice_begins
 from guardian.connstate import (
@@ -149,16 +149,17 @@ class ConnTable:
         shifts = parents.shifts(store.parents, packets, all_packets, order, groups, slots, new)
         leaders = groups.leaders
         proto = packets.proto[leaders]
-        syn = new & (groups.count == 1) & _lone_syn(packets, leaders)
-        if syn.any():
-            low = keyed.low_sends[leaders[syn]]
-            rounds.open_all(store, slots[syn], events.of_packets(leaders[syn], low, packets, clock))
-        left = ~syn[groups.number]
-        simple = (proto != _TCP) & ~np.logical_or.reduceat(packets.bad_csum[order], groups.first)
-        stream = proto == _TCP
+        left = ~self._open(packets, keyed, clock, groups, slots, new)[groups.number]
+        stream, simple = proto == _TCP, proto != _TCP
+        if simple.any():
+            simple &= ~np.logical_or.reduceat(packets.bad_csum[order], groups.first)
         if shifts is not None:
             simple &= ~shifts.changing
             stream &= ~shifts.changing
+        done = singles.advance(
+            store, slots, stream & ~new, groups, order, packets, keyed.low_sends, clock, left,
+            cut_is_gap=self._cut_is_gap,
+        )  # fmt: skip
         if simple.any():
             mine, index, place = groups.members(order, simple)
             added, snapshots = stateless.advance(
@@ -169,16 +170,20 @@ class ConnTable:
         index, place = order[left], groups.number[left]
         alone = None
         if len(index):
+            mine = np.arange(len(slots))
+            if done.any():  # few are left
+                mine, place = np.unique(place, return_inverse=True)
             low = keyed.low_sends[index]
-            opens = slice_begins(store.ints[slots, BORN], place, clock[index])
+            opens = slice_begins(store.ints[slots[mine], BORN], place, clock[index])
             if shifts is not None:
                 opens |= shifts.differs[left]
             cut = events.cut(index, place, low, packets, clock, opens, cut_is_gap=self._cut_is_gap)
-            left, snapshots = rounds.advance(store, slots, stream, cut, packets, data)
+            left, snapshots = rounds.advance(store, slots[mine], stream[mine], cut, packets, data)
             self._keep(snapshots)
             if left.any():
                 happened = cut.some(left)
-                whose, happened["place"] = np.unique(happened["place"], return_inverse=True)
+                some, happened["place"] = np.unique(happened["place"], return_inverse=True)
+                whose = mine[some]
                 alone = Alone(
                     store, packets, keyed, clock, data, serial, self._begin_one, shifts,
                     cut_is_gap=self._cut_is_gap,
@@ -187,7 +192,7 @@ class ConnTable:
         self._note_tunnels(packets, all_packets, keyed, order, groups, slots, alone)
         if alone is not None:
             self._from_alone(alone)
-        store.wake(slots)
+        store.wake(slots[~done])
 
     def _met(self, packets: Packets, clock: I64) -> tuple[Keys, I64, Groups, I64]:
         """Return what _group() does, after connections that are over by their first packets have
@@ -291,11 +296,7 @@ class ConnTable:
         store.letters[slots] = turned
         store.service[slots] = b""
         store.host[slots] = b""
-        store.due[slots] = NEVER
-        store.deadline[slots] = clock[index] + IDLE_NS
-        store.hash[slots] = keyed.hash[index]
-        store.low[slots], store.high[slots] = keyed.low[index], keyed.high[index]
-        store.rest[slots] = keyed.rest[index]
+        store.put_keys(slots, keyed, index, clock[index] + IDLE_NS)
         store.name(slots)
         self._index.add(keyed.hash[index], slots, store.hash)
         if self._announced:
@@ -303,6 +304,17 @@ class ConnTable:
             store.service[awaited] = ftpdata.NAME
             store.ints[awaited, SNIFF] = service.settled(0)
         return slots
+
+    def _open(
+        self, packets: Packets, keyed: Keys, clock: I64, groups: Groups, slots: I64, new: Bool
+    ) -> Bool:
+        """Open the new connections of which a batch has a SYN alone; return bool[groups], which."""
+        syn = _lone_syns(packets, groups, new)
+        if syn.any():
+            index = groups.leaders[syn]
+            opening = events.of_packets(index, keyed.low_sends[index], packets, clock)
+            rounds.open_all(self._store, slots[syn], opening)
+        return syn
 
     def _begin_one(self, packets: Packets, keyed: Keys, clock: I64, index: int, serial: int) -> int:
         one = np.array([index], dtype=np.int64)
@@ -402,12 +414,15 @@ class ConnTable:
         return Told(records, slices)
 
 
-def _lone_syn(packets: Packets, index: I64) -> Bool:
-    """Return bool[index]: a SYN as it should be."""
-    syn: Bool = (packets.proto[index] == _TCP) & ~packets.bad_csum[index]
+def _lone_syns(packets: Packets, groups: Groups, new: Bool) -> Bool:
+    """Return bool[groups]: a new connection's only packet is a SYN as it should be."""
+    lone: Bool = new & (groups.count == 1)
+    some = np.flatnonzero(lone)
+    index = groups.leaders[some]
+    syn = (packets.proto[index] == _TCP) & ~packets.bad_csum[index]
     syn &= (packets.flags[index] & 0x17) == tcp.F_SYN
-    syn &= (packets.window[index] > 0) & (packets.payload_len[index] == 0)
-    return syn
+    lone[some] = syn & (packets.window[index] > 0) & (packets.payload_len[index] == 0)
+    return lone
 
 
 def _highest(ts: I64, before: int) -> I64:

@@ -1,32 +1,26 @@
 """The rows of the connection table: where they lie, and what they say as Conns.
 
-Integers lie in one int64[rows, WIDTH] (connstate names its columns), so that a row is
-taken out and put back in one piece; what is searched by value (deadlines) and what is
-written once (keys) has arrays of its own. Rows grow as they are needed and are never given back.
+Integers lie in one int64[rows, WIDTH] (connstate names its columns), so that a row, or its front,
+is taken out and put back in one piece. Keys and deadlines lie apart, in heads: each batch looks
+at those of all rows that it meets. Rows grow as they are needed and are never given back.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import numpy as np
 
-from guardian import keys
+from guardian import keys, outcome
 from guardian.addresses import Lan, Prefixes
 from guardian.connstate import (
-    ACK,
-    BYTES,
-    CLOSED_SIDE,
     DEADLINE,
     DUE,
-    ESTABLISHED,
-    FIN,
+    FRONT,
     GEN,
     HISTORY,
     HOLES,
     HOST,
-    INACTIVE,
     IPB,
     LAST,
     LOW,
@@ -39,18 +33,11 @@ from guardian.connstate import (
     P_IPB,
     P_MISSED,
     P_PKTS,
-    PARTIAL_SIDE,
     PIECE,
     PKTS,
-    PREV,
-    RESET,
     RESP,
-    SEQ,
     SERVICE,
     SLOT,
-    STATE,
-    SYN_ACK_SENT,
-    SYN_SENT,
     TS,
     WIDTH,
     Row,
@@ -58,18 +45,13 @@ from guardian.connstate import (
 from guardian.const import HISTORY_BYTES, HOST_BYTES, NS, PARENTS_BYTES, SERVICE_BYTES
 from guardian.parents import Parents
 from guardian.quic import Hellos
-from guardian.tables import CONN_STATES, I64, Array, Bool, Conns
+from guardian.tables import I64, U64, Array, Bool, Conns
 
 _SPARE = 8_192
 """Rows beyond a table's capacity: it overshoots a little, and slices that are due lie in rows."""
 _BLOCK = 256
 """Rows that are looked at together for whether one is over or due."""
-_TCP, _UDP = 6, 17
 _UID = Conns.blank(0).uid.dtype
-(_OTH, _S0, _S1, _SF, _REJ, _S2, _S3, _RSTO, _RSTR, _RSTOS0, _RSTRH, _SH, _SHR) = range(
-    len(CONN_STATES)
-)
-_SYN_THEN_RST = re.compile(rb"\^?S[^HAFGIQ]*R.*")
 
 
 UNROUTED = Prefixes(
@@ -92,8 +74,9 @@ class Store:
         n = _whole_blocks(rows + _SPARE)
         self._seed = seed
         self.ints = np.zeros((n, WIDTH), dtype=np.int64)
-        self.due = np.full(n, NEVER, dtype=np.int64)
-        self.deadline = np.full(n, NEVER, dtype=np.int64)
+        self.heads = _heads(n)
+        """uint64[rows, 8]: hash, rest, low, high, due, deadline. What every batch asks of the rows
+        that it meets lies in one line of the cache."""
         self._soonest = np.full(n // _BLOCK, NEVER, dtype=np.int64)
         """Of each block of rows a moment before which none of them is over or due."""
         self.history = np.zeros(n, dtype=f"S{HISTORY_BYTES}")
@@ -102,13 +85,10 @@ class Store:
         self.uid = np.zeros(n, dtype=keys.UID)
         self.service = np.zeros(n, dtype=f"S{SERVICE_BYTES}")
         self.host = np.zeros(n, dtype=f"S{HOST_BYTES}")
-        self.hash = np.zeros(n, dtype=np.uint64)
-        self.low = np.zeros((n, 2), dtype=np.uint64)
-        self.high = np.zeros((n, 2), dtype=np.uint64)
-        self.rest = np.zeros(n, dtype=np.uint64)
         self.holes: dict[int, tuple[list[tuple[int, int]], list[tuple[int, int]]]] = {}
         self.parents = Parents()
         self.hellos = Hellos()
+        self._look_anew()
         self._free = np.arange(n - 1, -1, -1)
         self._left = n
         """Of free slots, which are the first so many: the one freed last is taken next."""
@@ -135,16 +115,15 @@ class Store:
     def _grow(self) -> None:
         old = len(self.due)
         new = _whole_blocks(old + old // 4)
-        for name in (
-            "ints", "due", "deadline", "history", "letters", "uid", "service", "host", "hash",
-            "low", "high", "rest",
-        ):  # fmt: skip
+        for name in ("ints", "history", "letters", "uid", "service", "host"):
             array = getattr(self, name)
             bigger = np.zeros((new, *array.shape[1:]), dtype=array.dtype)
             bigger[:old] = array
             setattr(self, name, bigger)
-        self.due[old:] = NEVER
-        self.deadline[old:] = NEVER
+        heads = _heads(new)
+        heads[:old] = self.heads
+        self.heads = heads
+        self._look_anew()
         more = np.full((new - old) // _BLOCK, NEVER, dtype=np.int64)
         self._soonest = np.append(self._soonest, more)
         free = np.zeros(new, dtype=np.int64)
@@ -152,9 +131,30 @@ class Store:
         free[new - old : new - old + self._left] = self._free[: self._left]
         self._free, self._left = free, self._left + new - old
 
-    def wake(self, slots: I64) -> None:
-        """Note that rows may be over or due sooner than was known."""
-        when = np.minimum(self.due[slots], self.deadline[slots])
+    def _look_anew(self) -> None:
+        """Make the views of new arrays."""
+        self.hash, self.rest = self.heads[:, 0], self.heads[:, 1]
+        self.low, self.high = self.heads[:, 2:4], self.heads[:, 4:6]
+        moments = self.heads.view(np.int64)
+        self.due, self.deadline = moments[:, 6], moments[:, 7]
+        # A row as one value is taken out and put back many times as fast as its columns.
+        self._whole_heads = self.heads.view("V64").reshape(-1)
+        self._fronts = np.ndarray(
+            len(self.ints), f"V{8 * FRONT}", buffer=self.ints, strides=(8 * WIDTH,)
+        )
+
+    def fronts(self, slots: I64) -> I64:
+        """Return int64[slots, FRONT]: the fronts of rows (see connstate)."""
+        return self._fronts[slots].view(np.int64).reshape(-1, FRONT)
+
+    def put_fronts(self, slots: I64, fronts: I64) -> None:
+        self._fronts[slots] = fronts.view(self._fronts.dtype).reshape(-1)
+
+    def wake(self, slots: I64, when: I64 | None = None) -> None:
+        """Note that rows may be over or due sooner than was known; when: then, if not as they
+        say."""
+        if when is None:
+            when = np.minimum(self.due[slots], self.deadline[slots])
         np.minimum.at(self._soonest, slots // _BLOCK, when)
 
     def over(self, now: int) -> I64:
@@ -239,21 +239,30 @@ class Store:
         for array in (self.hash, self.low, self.high, self.rest, self.uid):
             array[target] = array[source]
 
+    def put_keys(self, slots: I64, keyed: keys.Keys, index: I64, deadline: I64) -> None:
+        """Give rows the keys of the packets at index, and deadlines; none is due."""
+        heads = np.empty((len(slots), 8), dtype=np.uint64)
+        heads[:, 0], heads[:, 1] = keyed.hash[index], keyed.rest[index]
+        heads[:, 2:4], heads[:, 4:6] = (
+            ends.take(index, axis=0) for ends in (keyed.low, keyed.high)
+        )
+        heads[:, 6], heads[:, 7] = NEVER, deadline
+        self._whole_heads[slots] = heads.view("V64").reshape(-1)
+
     def same_keys(self, slots: I64, keyed: keys.Keys, index: I64) -> bool:
         """Tell whether the rows have the keys of the packets at index."""
-        return all(
-            (mine.take(slots, axis=0) == theirs.take(index, axis=0)).all()
-            for mine, theirs in (
-                (self.rest, keyed.rest), (self.low, keyed.low), (self.high, keyed.high)
-            )
-        )  # fmt: skip
+        heads = self.heads.take(slots, axis=0)
+        low, high = keyed.low.take(index, axis=0), keyed.high.take(index, axis=0)
+        differ = heads[:, 1] ^ keyed.rest[index]
+        for k in range(2):
+            differ |= heads[:, 2 + k] ^ low[:, k]
+            differ |= heads[:, 4 + k] ^ high[:, k]
+        return not differ.any()
 
     def turn(self, slots: I64) -> None:
         """Swap the low and the high end of rows."""
-        low = self.low[slots]
-        self.low[slots] = self.high[slots]
-        self.high[slots] = low
-        rest = self.rest[slots]
+        low, high, rest = self._keys(slots)
+        self.low[slots], self.high[slots] = high, low
         self.rest[slots] = (
             (rest >> np.uint64(16) & np.uint64(0xFFFF)) << np.uint64(32)
             | (rest >> np.uint64(32)) << np.uint64(16)
@@ -264,10 +273,15 @@ class Store:
             if slot in self.holes:
                 self.holes[slot] = self.holes[slot][::-1]
 
+    def _keys(self, slots: I64) -> tuple[U64, U64, U64]:
+        """Return low and high end and rest of rows."""
+        heads = self.heads.take(slots, axis=0)
+        return heads[:, 2:4], heads[:, 4:6], heads[:, 1]
+
     def payload(self, slots: I64, side: int) -> I64:
-        """Return the payload bytes of a side, TCP by sequence numbers (see tcp.size)."""
+        """Return the payload bytes of a side."""
         ints = self.ints[slots]
-        return _payload(ints, self._proto(slots), side)
+        return outcome.payload(ints, self._proto(slots), side)
 
     def _proto(self, slots: I64) -> Array:
         return (self.rest[slots] >> np.uint64(8)).astype(np.uint8)
@@ -275,14 +289,14 @@ class Store:
     def records(self, slots: I64, told: I64, lan: Lan) -> Conns:
         """Return finished connections as records."""
         ints = self.ints[slots]
-        low, high, rest = (a.take(slots, axis=0) for a in (self.low, self.high, self.rest))
+        low, high, rest = self._keys(slots)
         low_port, high_port, proto = keys.unpack(rest)
         forward = ints[:, LOW] != 0
         orig, resp = keys.picked(forward, low, high), keys.picked(forward, high, low)
         both = np.concatenate((orig, resp))
         local = lan.local(both) | UNROUTED.contains(both)
         duration = np.maximum(ints[:, LAST] - ints[:, TS], 0) / NS
-        sent, received = _payload(ints, proto, ORIG), _payload(ints, proto, RESP)
+        sent, received = outcome.payload(ints, proto, ORIG), outcome.payload(ints, proto, RESP)
         history = self.history[slots]
         instant = duration <= 0
         records = Conns(
@@ -297,7 +311,7 @@ class Store:
             duration=duration,
             orig_bytes=np.where(instant, -1, sent),
             resp_bytes=np.where(instant, -1, received),
-            conn_state=_states(ints, proto, sent + received == 0, history),
+            conn_state=outcome.states(ints, proto, sent + received == 0, history),
             local_orig=local[: len(slots)],
             local_resp=local[len(slots) :],
             missed_bytes=ints[:, MISSED],
@@ -320,11 +334,8 @@ class Store:
 
     def name(self, slots: I64) -> None:
         """Give rows their uids, from their keys and when they began."""
-        ints = self.ints[slots]
-        self.uid[slots] = keys.uids(
-            self.low[slots], self.high[slots], self.rest[slots], ints[:, TS], ints[:, GEN],
-            self._seed,
-        )  # fmt: skip
+        begin, gen = self.ints[slots, TS], self.ints[slots, GEN]
+        self.uid[slots] = keys.uids(*self._keys(slots), begin, gen, self._seed)
 
     def slices(self, slots: I64, whole: Conns, told: I64, final: Bool) -> Conns:
         """Return what connections did since they last spoke; whole: their records."""
@@ -333,8 +344,8 @@ class Store:
         piece = ints[:, PIECE]
         duration = np.maximum(ints[:, LAST] - ints[:, OPENED], 0) / NS
         unset = (piece == 0) & (duration <= 0)  # as in the record that it would be
-        sent = np.maximum(_payload(ints, proto, ORIG) - ints[:, ORIG + P_BYTES], 0)
-        received = np.maximum(_payload(ints, proto, RESP) - ints[:, RESP + P_BYTES], 0)
+        sent = np.maximum(outcome.payload(ints, proto, ORIG) - ints[:, ORIG + P_BYTES], 0)
+        received = np.maximum(outcome.payload(ints, proto, RESP) - ints[:, RESP + P_BYTES], 0)
         return replace(
             whole,
             service=self.service[slots],
@@ -363,55 +374,14 @@ class Store:
         self.due[slots] = NEVER
 
 
+def _heads(rows: int) -> U64:
+    """Return heads of free rows, each at the begin of a line of the cache."""
+    spare = np.zeros(8 * rows + 7, dtype=np.uint64)
+    skip = -int(spare.__array_interface__["data"][0]) % 64 // 8
+    heads = spare[skip : skip + 8 * rows].reshape(rows, 8)
+    heads[:, 6:] = NEVER
+    return heads
+
+
 def _whole_blocks(rows: int) -> int:
     return -(-rows // _BLOCK) * _BLOCK
-
-
-def _payload(ints: I64, proto: Array, side: int) -> I64:
-    peer = ORIG + RESP - side
-    top = np.maximum(ints[:, side + SEQ], ints[:, side + ACK])
-    size = np.maximum(top - 1 - ((ints[:, side + FIN] != 0) & (top > 1)), 0)
-    aborted = (
-        (ints[:, side + PREV] == SYN_SENT)
-        & (ints[:, side + STATE] == RESET)
-        & (ints[:, peer + STATE] == INACTIVE)
-        & (ints[:, side + ACK] != 0)
-        & (ints[:, side + ACK] != 1)
-    )
-    size[aborted] = 0
-    return np.where(proto == _TCP, size, ints[:, side + BYTES])
-
-
-def _states(ints: I64, proto: Array, no_bytes: Bool, history: Array) -> Array:
-    """Return Zeek's conn_state from the states of both sides."""
-    o, r = ints[:, ORIG + STATE], ints[:, RESP + STATE]
-    o_off, r_off = (o == INACTIVE) | (o == PARTIAL_SIDE), (r == INACTIVE) | (r == PARTIAL_SIDE)
-    refused = (o == SYN_SENT) | (o == SYN_ACK_SENT) | ((o == RESET) & no_bytes)
-    tcp = np.select(
-        [
-            r == RESET,
-            o == RESET,
-            (o == CLOSED_SIDE) & (r == CLOSED_SIDE),
-            o == CLOSED_SIDE,
-            r == CLOSED_SIDE,
-            (o == SYN_SENT) & (r == INACTIVE),
-            (o == ESTABLISHED) & (r == ESTABLISHED),
-        ],
-        [
-            np.where(refused, _REJ, np.where(o_off, _RSTRH, _RSTR)),
-            np.where(r_off, _OTH, _RSTO),
-            _SF,
-            np.where(r_off, _SH, _S2),
-            np.where(o_off, _SHR, _S3),
-            _S0,
-            _S1,
-        ],
-        _OTH,
-    )
-    for row in np.flatnonzero((proto == _TCP) & (o == RESET) & (r != RESET) & r_off).tolist():
-        if _SYN_THEN_RST.fullmatch(history[row]):
-            tcp[row] = _RSTOS0
-    asks, answers = ints[:, ORIG + PKTS] > 0, ints[:, RESP + PKTS] > 0
-    udp = np.where(asks, np.where(answers, _SF, _S0), np.where(answers, _SHR, _OTH))
-    state = np.where(proto == _TCP, tcp, np.where(proto == _UDP, udp, _OTH))
-    return state.astype(np.uint8)

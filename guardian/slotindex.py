@@ -62,13 +62,17 @@ class SlotIndex:
     def _look(self, hashes: U64, known: U64) -> tuple[I64, I64]:
         """Return slots, and the cells that they were found in."""
         mask = len(self._cells) - 1
-        slots = np.full(len(hashes), _EMPTY, dtype=np.int64)
-        cells = np.zeros(len(hashes), dtype=np.int64)
-        left, at = np.arange(len(hashes)), (hashes & np.uint64(mask)).view(np.int64)
-        step = 0
+        cells = (hashes & np.uint64(mask)).view(np.int64)
+        found = self._cells.take(cells)
+        hit = known[found] == hashes  # a cell without a row looks at the last
+        hit &= found >= 0
+        slots = np.where(hit, found, _EMPTY).astype(np.int64, copy=False)
+        left = np.flatnonzero(~hit & (found != _EMPTY))
+        step = 1
+        at = cells[left] + step & mask
         while len(left):
             found = self._cells.take(at)
-            hit = known.take(found) == hashes.take(left)  # a cell without a row looks at the last
+            hit = known[found] == hashes.take(left)
             hit &= found >= 0
             mine = left[hit]
             slots[mine], cells[mine] = found[hit], at[hit]

@@ -18,6 +18,7 @@ from __future__ import annotations
 from guardian.connstate import (
     ACK,
     ATTEMPT,
+    BLOCKS,
     BORN,
     CLOSED,
     CLOSED_SIDE,
@@ -48,7 +49,6 @@ from guardian.connstate import (
     RESP,
     SEEN,
     SEQ,
-    SIDE,
     START,
     STATE,
     SYN_ACK_SENT,
@@ -342,7 +342,8 @@ def _move_inactive(
 
 def flip(row: Row) -> None:
     """Swap originator and responder of a row."""
-    row[ORIG:RESP], row[RESP : RESP + SIDE] = row[RESP : RESP + SIDE], row[ORIG:RESP]
+    for one, two in BLOCKS:
+        row[one], row[two] = row[two], row[one]
     row[LOW] = 1 - row[LOW]
     row[FIRST] = (row[FIRST] & 1) << 1 | row[FIRST] >> 1
     row[PARTIAL] = 0

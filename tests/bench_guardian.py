@@ -47,10 +47,14 @@ STAGES = {
     ),
     "begin a connection": (
         "conns._begin", "conns._begin_one", "conns._open", "ports", "connstore.allocate",
+        "connstore.put_keys", "connstore.name",
     ),
     "UDP and others by column": ("stateless",),
     "cut TCP into events": ("events",),
-    "TCP by column": ("steady", "rounds", "handshakes", "connstore.payload"),
+    "TCP by column": (
+        "steady", "rounds", "handshakes", "singles", "connstore.payload", "connstore.fronts",
+        "connstore.put_fronts", "connstore.wake",
+    ),
     "TCP one by one": (
         "connalone", "tcp", "reassembly", "history", "connstate", "connstore.load",
         "connstore.save",
@@ -59,7 +63,7 @@ STAGES = {
         "looks", "service", "streams", "brands", "inside", "tlsname", "quic", "aes", "names",
     ),
     "tell and end": (
-        "connstore", "tables", "addresses", "conns._end", "conns._record",
+        "connstore", "outcome", "tables", "addresses", "conns._end", "conns._record",
         "conns._sweep", "conns._tell", "conns._tell_snapshots", "conns._keep", "conns._due",
         "conns._from_alone", "conns._evict", "conns._oldest", "conns.finish",
     ),

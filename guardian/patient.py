@@ -5,7 +5,7 @@ Both rest on names. Who wants a service asks DNS for it first; malware has addre
 
 * A slow scan: SCAN_TARGETS different pairs of machine and port within SCAN_S that nobody answered,
   all nameless, on ports on which nobody ever answered the device, over SCAN_LEAST_S at least, and
-  few (SCAN_SHARE) nameless ones beside them that were answered. So a cloud that is away is none.
+  few nameless ones that were answered beside them (SCAN_SHARE). So a cloud that is away is none.
 * A stranger: a device that is settled and asks for names begins to talk to a machine outside that
   it never had to do with, nameless, on a port that is new to it, and goes on: STRANGER_TIMES slices
   over STRANGER_S at least, next to nothing in each. Who has more than MOST_STRANGERS of them has an

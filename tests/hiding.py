@@ -28,6 +28,8 @@ CASES: tuple[tuple[str, int, Bad], ...] = (
     ("a beacon each minute", 1, beacons(at_most(60))),
     ("a beacon every ten minutes", 5, beacons(at_most(600))),
     ("a beacon every hour", 7, beacons(at_most(3_600))),
+    ("a beacon every ten minutes from the second day", 5, beacons(lambda day: 600 if day else 0)),
+    ("a beacon every hour from the second day", 7, beacons(lambda day: 3_600 if day else 0)),
     ("Telnet calls, 20 more each day", 21, spread(lambda day: 20 * day)),
     ("calls within ten minutes, 40 % more each day", 16, bursts(lambda day: int(2 * 1.4**day))),
     (

@@ -160,3 +160,17 @@ def test_scans_that_were_there_while_the_home_was_learned_are_found_again(tmp_pa
     days = [int(day) for day, cause in found if cause == "scan"]
     assert 0 in days
     assert {7, 8} <= set(days)
+
+
+def test_a_hundred_calls_a_day_are_a_scan_within_a_day(tmp_path: Path) -> None:
+    """No hour has more than a few of them."""
+    found = opened(tmp_path, 1, spread(lambda _: 100))
+    assert [cause for _, cause in found] == ["scan"]
+
+
+def test_a_slow_beacon_that_comes_later_is_found(tmp_path: Path) -> None:
+    for every, within in ((600, 1.2), (3_600, 1.6)):
+        later = [0, every]
+        found = opened(tmp_path, 2, beacons(later.__getitem__))
+        assert [cause for _, cause in found] == ["c2"]
+        assert found[0][0] < within

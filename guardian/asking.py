@@ -19,12 +19,14 @@ def to_ask(
 ) -> list[dict[str, Any]]:
     """Return the incidents without an answer whose answer would teach most, at most `most`.
 
-    The rule: doubt times novelty. Doubt is 1 / (1 + over), where `over` is how far the highest
-    score lies above the line of the bundle that judged (log odds / 2, as evidence counts it; for
-    `unusual` doublings / 2) and how often its slices are twice the rows that open an incident. So
-    what was just enough comes first: there the answer moves the line. Novelty is 1 / (1 + answers
-    on this device and cause) times 1 / (1 + half the answers on this cause). Each choice counts as
-    answered for the next, so three questions are about three things. Equals: the latest first.
+    The rule: doubt times novelty times how often it came. Doubt is 1 / (1 + over), where `over` is
+    how far the highest score lies above the line of the bundle that judged (log odds / 2, as
+    evidence counts it; for `unusual` doublings / 2) and how often its slices are twice the rows
+    that open an incident. So what was just enough comes first: there the answer moves the line.
+    Novelty is 1 / (1 + answers on this device and cause) times 1 / (1 + half the answers on this
+    cause). An answer holds for all of its device and cause: as long as there is none, each of its
+    incidents counts as often as they came. Each choice counts as answered for the next, so three
+    questions are about three things. Equals: the latest first.
     Plain counters and fire drills are not asked about: no line of a model decided them.
 
     `incidents` are rows of the table, `lines` the threat lines by digest of the bundle; an
@@ -37,11 +39,14 @@ def to_ask(
         i for i in incidents
         if not i["feedback"] and i["speaker"] != "counter" and i["mac"] != DRILL_MAC
     ]  # fmt: skip
+    came = Counter((i["device"], i["cause"]) for i in left)
     out: list[dict[str, Any]] = []
 
     def worth(i: dict[str, Any]) -> tuple[float, int, str]:
         known = pairs[i["device"], i["cause"]], causes[i["cause"]]
         novelty = 1.0 / ((1.0 + known[0]) * (1.0 + 0.5 * known[1]))
+        if not known[0]:
+            novelty *= came[i["device"], i["cause"]]
         return novelty / (1.0 + over(i, lines)), i["updated"], i["id"]
 
     while left and len(out) < most:

@@ -44,6 +44,13 @@ def test_three_questions_are_about_three_things() -> None:
     assert len(asked(*same)) == 3
 
 
+def test_what_comes_again_is_asked_before_what_came_once() -> None:
+    """One answer covers them all."""
+    once, again = row("once", score=0.82), [row(f"again{k}", cause="c2") for k in range(4)]
+    assert over(once, LINES) < over(again[0], LINES)
+    assert asked(once, *again)[:2] == ["again3", "once"]
+
+
 def test_what_was_answered_or_is_no_models_is_not_asked() -> None:
     done = row("done", feedback="fine", device="hub")
     drill, counter = row("drill", mac=DRILL_MAC), row("counter", speaker="counter")

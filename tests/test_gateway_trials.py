@@ -48,6 +48,13 @@ def test_an_answer_covers_its_device_and_cause_from_that_evening_on() -> None:
     assert asking.false_told(rows, lambda known: known[2] if len(known) > 2 else None, 5) == 10
 
 
+def test_asked_incidents_teach_faster_than_any() -> None:
+    """The figures of docs/incidents.md in small."""
+    found = asking.left_false(60, every=7)
+    assert found["asked"] < 0.95 * min(found["at random"], found["the latest"])
+    assert found["at random"] < 0.8 * found["nobody"]
+
+
 def test_the_worst_past_raises_a_line_by_its_bound_alone() -> None:
     settings = EvidenceSettings()
     high = born.worst(20_000 * DAY_NS).high(settings.past_rows)

@@ -182,6 +182,8 @@ def main() -> int:
     rate = a_week * every["gateway a day"]
     sys.stderr.write(f"guardian/week.py: FALSE_A_WEEK {FALSE_A_WEEK}, here {rate:.1f}\n")
     made = table(fates, {f"{rate:.1f} false a week": rate, "one false a week": 1.0})
+    about = bench.bundle
+    made += f"\n\nBundle {about.name} {about.version} ({about.digest[:12]})."
     print(made)
     if given.write is not None:
         page = given.write.read_text(encoding="utf-8")

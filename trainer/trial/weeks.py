@@ -4,7 +4,7 @@ Pairs of stretches are held to each other as guardian/drift.py does it, by PSI o
 cuts: a device's stretch beside its next one, where nothing changed (what speaks is false), and
 beside what it would do after a change: the same kind of device with other draws of the same maker
 (new firmware), that of another maker, and itself with what a device of another kind does on top
-(a new app). Simulated homes live two stretches of three days, which say less than weeks and so
+(a new app). Simulated homes live two days, each a stretch, which say less than weeks and so
 differ more, without cameras and phones, which cost most. Real captures are too short for two weeks:
 of their benign devices the first half of the time stands beside the second, which may be day beside
 night, and beside the second half of every other device.
@@ -36,7 +36,7 @@ from trainer import catalogue
 from trainer.streams import Stream, graft
 from trainer.trial.taken import Taken, take
 
-STRETCHES, DAYS = 2, 3
+STRETCHES, DAYS = 2, 1
 HEAVY = ("camera", "phone")
 LIVED_H = 24.0 * STRETCHES * DAYS + 7
 _MINUTE_NS = 60 * NS

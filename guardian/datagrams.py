@@ -18,6 +18,7 @@ NONE: Found = (b"", b"")
 MAX_DNS_NAME = 255
 """Bytes of a name (RFC 1035); that of an IPv6 address has 34 labels."""
 STUN_COOKIE = b"\x21\x12\xa4\x42"
+DHCP_COOKIE = b"\x63\x82\x53\x63"
 QUIC = b"quic,ssl"
 """The name in its hello is sealed, and found by quic.Hellos."""
 
@@ -41,6 +42,8 @@ def datagram(port: int, asking: bool, payload: bytes) -> Found:  # noqa: PLR0911
             return found
     if len(payload) >= 20 and payload[4:8] == STUN_COOKIE and payload[0] < 64:
         return b"stun", b""
+    if payload[236:240] == DHCP_COOKIE and payload[:1] in (b"\x01", b"\x02"):
+        return b"dhcp", b""
     if (len(payload) >= 1_000 or not asking) and quic_kind(payload) == 0:
         return QUIC, b""
     if not _MARKED.match(payload):
@@ -123,7 +126,7 @@ def _ntp(payload: bytes) -> Found:
 
 
 def _dhcp(payload: bytes) -> Found:
-    return (b"dhcp", b"") if payload[236:240] == b"\x63\x82\x53\x63" else NONE
+    return (b"dhcp", b"") if payload[236:240] == DHCP_COOKIE else NONE
 
 
 def _snmp(payload: bytes) -> Found:

@@ -17,9 +17,9 @@ import re
 
 import numpy as np
 
-from guardian import inside
-from guardian.datagrams import NONE, QUIC, datagram, is_dtls, quic_kind
-from guardian.streams import CLAIMS, LATE, claim, http_host, stream, tls
+from guardian import inside, pairs
+from guardian.datagrams import NONE, QUIC, datagram, dns, is_dtls, quic_kind
+from guardian.streams import CLAIMS, LATE, claim, http_host, stream, tls, to_greeting
 from guardian.tables import I64, Bool
 
 MAX_LOOK = 2_048
@@ -36,6 +36,7 @@ _SETTLED = 1 << 8
 _PATIENT = 1 << 9
 _CLAIM_SHIFT, _CLAIM_MASK = 10, 15
 _TLS_NEXT = 1 << 14
+_PAIR_SHIFT, _PAIR_MASK = 16, (1 << 24) - 1
 _ENOUGH_ASKED, _ENOUGH_ANSWERED = PATIENCE, PATIENCE << _ANSWERS
 """Counts that end the looking at one side."""
 _TCP, _UDP = 6, 17
@@ -107,7 +108,18 @@ def _datagram(
         return memory | _SETTLED, found, name
     if asking and quic_kind(payload) == 1:  # data in advance, before the hello
         memory |= _PATIENT
-    return memory, found, name
+    return _paired(memory, asking, _UDP, payload)
+
+
+def _paired(memory: int, asking: bool, proto: int, payload: bytes) -> tuple[int, bytes, bytes]:
+    """Weigh a payload against the other side's: a question and its answer tell what they are."""
+    before = memory >> _PAIR_SHIFT & _PAIR_MASK
+    after, found = pairs.pair(before, asking, proto, payload)
+    memory = memory & ~(_PAIR_MASK << _PAIR_SHIFT) | after << _PAIR_SHIFT
+    if not found:
+        return memory, b"", b""
+    name = dns(payload[2:] if proto == _TCP else payload)[1] if found == b"dns" else b""
+    return memory | _SETTLED, found, name
 
 
 def _segment(
@@ -149,7 +161,11 @@ def _compare(
         if inside.followed(known):
             return _watch(memory, known, asking, payload), known, host
         return memory | _SETTLED, known, host
-    claimed = claim(asking, port, payload)
+    if not known:
+        memory, found, name = _paired(memory, asking, _TCP, payload)
+        if found:
+            return memory, found, name
+    claimed = (asking and to_greeting(known, payload)) or claim(asking, port, payload)
     agreed = _agree(known, claimed) if claimed and known else b""
     if agreed:
         if inside.followed(agreed):

@@ -84,6 +84,13 @@ def claim(asking: bool, port: int, payload: bytes) -> bytes:  # noqa: PLR0911
     return b"irc" if _IRC_REPLY.match(payload) else b""
 
 
+def to_greeting(known: bytes, payload: bytes) -> bytes:
+    """Return what a client claims to a server that greeted: `USER me` alone might be much else."""
+    if known == b"pop3" and _POP3.match(payload):
+        return known
+    return b"ftp" if known == b"greeting" and _FTP.match(payload) else b""
+
+
 def _asked(port: int, payload: bytes) -> bytes:  # noqa: PLR0911
     if _RESP_ASKED.match(payload):
         return b"redis"

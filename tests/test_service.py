@@ -337,3 +337,99 @@ def test_no_pattern_takes_long() -> None:
                 payload = (start + filler * service.MAX_LOOK)[: service.MAX_LOOK]
                 heard(TCP, 110, (asking, payload))
                 heard(UDP, 69, (asking, payload))
+
+
+# --- on any port ------------------------------------------------------------------------
+
+
+def dns_pair(answers: bytes = b"\xc0\x0c\0\1\0\1\0\0\0\x09\0\4\1\2\3\4") -> tuple[bytes, bytes]:
+    question = QUERY[12:]
+    ask = b"\x12\x34\x01\0\0\1\0\0\0\0\0\0" + question
+    return ask, b"\x12\x34\x81\x80\0\1\0\1\0\0\0\0" + question + answers
+
+
+DNS_ASK, DNS_ANSWER = dns_pair()
+NTP_ASK = b"\x23\0\6\xec" + bytes(36) + b"\xe9\1\2\3\4\5\6\7"
+NTP_ANSWER = b"\x24\2\6\xec" + bytes(20) + NTP_ASK[40:] + bytes(16)
+SNMP_ASK = bytes.fromhex(
+    "302602010104067075626c6963a019020200aa020100020100300d300b06072b0601020101010500"
+)
+SNMP_ANSWER = SNMP_ASK.replace(b"\xa0\x19", b"\xa2\x19")
+COAP_ASK, COAP_ANSWER = b"\x41\1\x12\x34t\xb1a\x11b", b"\x61\x45\x12\x34t\xff21.5"
+MODBUS_ASK = b"\0\7\0\0\0\6\1\3\0\0\0\2"
+MODBUS_ANSWER = b"\0\7\0\0\0\7\1\3\4\1\2\3\4"
+DHCP_ASK = b"\1\1\6\0" + bytes(232) + b"\x63\x82\x53\x63\x35\1\1\xff"
+RTSP = b"OPTIONS rtsp://c/ RTSP/1.0\r\nCSeq: 1\r\n\r\n"
+SIP_ASK = b"REGISTER sip:a SIP/2.0\r\n"
+SSH = b"SSH-2.0-a\r\n"
+ANY_PORT = {
+    "dns": (UDP, DNS_ASK, DNS_ANSWER),
+    "dns over TCP": (TCP, len(DNS_ASK).to_bytes(2, "big") + DNS_ASK,
+                     len(DNS_ANSWER).to_bytes(2, "big") + DNS_ANSWER),
+    "http": (TCP, GET, b"HTTP/1.1 200 OK\r\n\r\n"),
+    "ssl": (TCP, HELLO, SERVER_HELLO),
+    "quic,ssl": (UDP, b"\xc3\0\0\0\1\x08" + b"q" * 1_200, b"\xc7\0\0\0\1\0\x08" + b"q" * 30),
+    "ssh": (TCP, SSH, SSH),
+    "ntp": (UDP, NTP_ASK, NTP_ANSWER),
+    "dhcp": (UDP, DHCP_ASK, b"\2" + DHCP_ASK[1:]),
+    "mqtt": (TCP, MQTT, b"\x20\2\0\0"),
+    "coap": (UDP, COAP_ASK, COAP_ANSWER),
+    "rtsp": (TCP, RTSP, b"RTSP/1.0 200 OK\r\n"),
+    "sip": (UDP, SIP_ASK, b"SIP/2.0 200 OK\r\n"),
+    "ftp": (TCP, b"USER me\r\n", b"220 ready\r\n"),
+    "smtp": (TCP, b"EHLO me\r\n", b"220 ready\r\n"),
+    "imap": (TCP, b"a1 LOGIN a b\r\n", b"* OK ready\r\n"),
+    "pop3": (TCP, b"USER me\r\n", b"+OK ready\r\n"),
+    "irc": (TCP, b"NICK a\r\nUSER a 0 * :a\r\n", b":srv 001 a :hi\r\n"),
+    "telnet": (TCP, b"\xff\xfb\x18", b"\xff\xfd\x18\xff\xfd\x20"),
+    "smb": (TCP, SMB_NEGOTIATE, SMB_NEGOTIATE),
+    "snmp": (UDP, SNMP_ASK, SNMP_ANSWER),
+    "stun": (UDP, STUN, b"\1\1" + STUN[2:]),
+    "bittorrent": (TCP, b"\x13BitTorrent protocol" + bytes(8), b"\x13BitTorrent protocol"),
+    "modbus": (TCP, MODBUS_ASK, MODBUS_ANSWER),
+}  # fmt: skip
+SERVERS_SPEAK_FIRST = {"ftp", "smtp", "imap", "pop3", "telnet"}
+
+
+@pytest.mark.parametrize("name", ANY_PORT)
+@pytest.mark.parametrize("port", [40_404, 31_337])
+def test_on_any_port(name: str, port: int) -> None:
+    """By the bytes of both sides; whichever of them the capture takes for the originator."""
+    proto, ask, answer = ANY_PORT[name]
+    turns = [(ASK, ask), (ANSWER, answer)]
+    if name in SERVERS_SPEAK_FIRST:
+        turns.reverse()
+    expected = name.split(" ", maxsplit=1)[0].encode()
+    found, host = heard(proto, port, *turns)
+    assert found == expected
+    if expected == b"dns":
+        assert host == b"www.example.org"
+    if name in {"ssl", "mqtt", "http", "rtsp", "smb", "ftp", "smtp", "imap", "pop3", "irc", "ssh"}:
+        return  # which side asks is plain, or a matter of the SYN
+    mirrored = [(not asking, payload) for asking, payload in turns]
+    assert heard(proto, port, *mirrored)[0] == expected
+
+
+@pytest.mark.parametrize("name", ["dns", "dns over TCP", "ntp", "coap", "snmp", "modbus"])
+def test_a_pair_must_agree(name: str) -> None:
+    """One side alone names nothing, nor two messages of one kind with other numbers."""
+    proto, ask, answer = ANY_PORT[name]
+    assert heard(proto, 40_404, (ASK, ask)) == (b"", b"")
+    assert heard(proto, 40_404, (ANSWER, answer))[0] == b""
+    assert heard(proto, 40_404, (ASK, ask), (ASK, answer))[0] == b""
+    if name != "modbus":
+        assert heard(proto, 40_404, (ASK, ask), (ANSWER, ask))[0] == b""
+    at = {"ntp": 31, "snmp": 18, "dns over TCP": 3}.get(
+        name, 1 if "dns" in name or name == "modbus" else 3
+    )
+    other = answer[:at] + bytes([answer[at] ^ 1]) + answer[at + 1 :]
+    assert heard(proto, 40_404, (ASK, ask), (ANSWER, other))[0] == b""
+    assert heard(proto, 40_404, (ASK, ask), (ANSWER, answer[:-1]))[0] in (b"", b"dns", b"coap")
+
+
+@settings(max_examples=300)
+@given(st.sampled_from((TCP, UDP)), st.binary(max_size=120), st.sampled_from(sorted(ANY_PORT)),
+       st.integers(0, 60))  # fmt: skip
+def test_pairs_of_hostile_bytes(proto: int, tail: bytes, name: str, cut: int) -> None:
+    _, ask, answer = ANY_PORT[name]
+    heard(proto, 40_404, (ASK, ask[:cut] + tail), (ANSWER, answer[:cut] + tail), (ASK, tail))

@@ -166,6 +166,8 @@ class Daemon:
         home = self._home(parts)
         name = ", ".join(self._settings.capture.interface)
         log.info("watching %s with bundle %s %s", name, bundle.name, bundle.version)
+        with kept_going():
+            parts.store.commit(time.time_ns())  # whoever asks from now on finds it running
         notifier.send("READY=1", f"STATUS=watching {name}")
         next_status = next_prune = time.monotonic()
         clock = 0

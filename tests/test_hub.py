@@ -35,7 +35,7 @@ from guardian.polling import Polling
 from guardian.publish import Publisher
 from guardian.record import Recorder
 from guardian.store import Store
-from guardian.tables import Conns, FeatureRows, Scores
+from guardian.tables import Conns, FeatureRows, Scores, Sequences
 from guardian.today import Rates, Today
 from guardian.verdicts import Verdicts
 from tests.broker import Broker, broker_in, listening, until
@@ -548,12 +548,35 @@ def test_a_drill_rings_also_where_the_weeks_alerts_are_spent(
     assert len(running.pipeline.incidents.week.told) == 2
 
 
+def test_a_drill_whose_calls_a_busy_machine_tears_apart_calls_again(
+    bundle: bundles.Bundle, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The models say nothing, and the calls fall into two minutes: 80 and 40 of them."""
+    running = run(bundle, store)
+    scorer = running.pipeline._scorer
+    score = scorer.score
+
+    def silent(sequences: Sequences) -> Scores:
+        found = score(sequences)
+        return replace(found, threat=np.zeros_like(found.threat))
+
+    monkeypatch.setattr(scorer, "score", silent)
+    running.now += 10 * SECOND  # the 20th second of a minute
+    running.hub.drill.start()
+    running.tick(5)
+    running.now += 40 * SECOND
+    running.tick(1)
+    assert running.hub.drill.said == "running"
+    running.tick(60)
+    assert running.hub.drill.said.partition(": ")[2].startswith("worked: told")
+
+
 def test_a_drill_that_nobody_hears_says_so(bundle: bundles.Bundle, store: Store) -> None:
     running = run(bundle, store)
     running.hub.drill.start()
-    running.hub.drill._sent = firedrill.SYNS
+    running.hub.drill._sent = firedrill.ROUNDS * firedrill.SYNS
     running.tick(1)
-    running.hub.drill._sent = firedrill.SYNS  # as if all frames were lost
+    running.hub.drill._sent = firedrill.ROUNDS * firedrill.SYNS  # as if all frames were lost
     running.tick(int(firedrill.GIVE_UP_S) + 2)
     assert ": failed: nobody was told" in running.hub.drill.said
     assert not running.hub.drill.running

@@ -139,7 +139,7 @@ class AlertsSettings:
         2,
         "Incidents that are told in any seven days, for the whole home. What is of high severity "
         "is always told; the others beyond it are held back: `guardian alerts --held` lists them. "
-        "0: no limit.",
+        "What that costs in detection stands in docs/incidents.md. 0: no limit.",
         low=0,
         high=10_000,
         live=True,

@@ -30,9 +30,11 @@ judge() { # NAME WHAT COMMAND...: runs it, tells how it ended; its last words wh
     fi
 }
 
-all_of() { # VERSION: `make test` as on a fresh machine, of what is committed
-    rm -rf "$work/tree-$1"
-    git clone -q "$here" "$work/tree-$1"
+all_of() { # VERSION: `make test` of what is committed, in a clone that keeps its environments alone
+    [ -d "$work/tree-$1" ] || git clone -q "$here" "$work/tree-$1"
+    git -C "$work/tree-$1" fetch -q origin
+    git -C "$work/tree-$1" checkout -qf --detach "$(git rev-parse HEAD)"
+    git -C "$work/tree-$1" clean -fdxq -e '.venv*'
     judge "$1" "make test at $(git rev-parse --short HEAD), Python $("$python" -V | cut -d' ' -f2)" \
         env GUARDIAN_DATA="${GUARDIAN_DATA:-$here/../shared/data}" PYTEST_ADDOPTS="--basetemp=$work/pt-$1 -rs" \
         make -C "$work/tree-$1" test PYTHON="$python"

@@ -36,6 +36,8 @@ _SETTLED = 1 << 8
 _PATIENT = 1 << 9
 _CLAIM_SHIFT, _CLAIM_MASK = 10, 15
 _TLS_NEXT = 1 << 14
+_BY_SERVER = 1 << 15
+"""The claim is the responder's."""
 _PAIR_SHIFT, _PAIR_MASK = 16, (1 << 24) - 1
 _ENOUGH_ASKED, _ENOUGH_ANSWERED = PATIENCE, PATIENCE << _ANSWERS
 """Counts that end the looking at one side."""
@@ -157,7 +159,8 @@ def _compare(
 ) -> tuple[int, bytes, bytes]:
     """Weigh what the payload claims against what the other side claimed."""
     known = CLAIMS[memory >> _CLAIM_SHIFT & _CLAIM_MASK]
-    if not asking and known in LATE and LATE[known].search(payload):
+    other = bool(memory & _BY_SERVER) == asking  # the other side claimed it
+    if not asking and other and known in LATE and LATE[known].search(payload):
         if inside.followed(known):
             return _watch(memory, known, asking, payload), known, host
         return memory | _SETTLED, known, host
@@ -166,14 +169,13 @@ def _compare(
         if found:
             return memory, found, name
     claimed = (asking and to_greeting(known, payload)) or claim(asking, port, payload)
-    agreed = _agree(known, claimed) if claimed and known else b""
+    agreed = _agree(known, claimed) if claimed and known and other else b""
     if agreed:
         if inside.followed(agreed):
             return _watch(memory, agreed, asking, payload), agreed, host
         return memory | _SETTLED, agreed, host
     if claimed and not known:
-        # Which side claimed is plain from the claim: only servers greet.
-        memory |= _CLAIM[claimed] << _CLAIM_SHIFT
+        memory |= _CLAIM[claimed] << _CLAIM_SHIFT | (0 if asking else _BY_SERVER)
         if asking and claimed == b"ssh":
             memory |= _PATIENT | _ENOUGH_ASKED  # a server may say much before its version
     elif not known and memory & _COUNT and memory >> _ANSWERS & _COUNT:

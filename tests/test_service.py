@@ -93,6 +93,8 @@ QUERY = (
         (TCP, 80, [(ASK, hello(b"a.b")), (ANSWER, b"HTTP/1.1 400 Bad Request\r\n")], b"", b"a.b"),
         (TCP, 2222, [(ANSWER, b"SSH-2.0-a\r\n"), (ASK, b"SSH-2.0-b\r\n")], b"ssh", b""),
         (TCP, 22, [(ANSWER, b"SSH-2.0-a\r\n")], b"", b""),
+        (TCP, 22, [(ANSWER, b"SSH-2.0-a\r\n"), (ANSWER, b"SSH-2.0-a\r\n")], b"", b""),
+        (TCP, 6379, [(ANSWER, b"+OK\r\n"), (ANSWER, b"+OK\r\n")], b"", b""),
         (TCP, 25, [(ANSWER, b"220 mail\r\n"), (ASK, b"EHLO me\r\n")], b"smtp", b""),
         (TCP, 21, [(ANSWER, b"220 ftp\r\n"), (ASK, b"USER me\r\n")], b"ftp", b""),
         (TCP, 6667, [(ASK, b"NICK a\r\nUSER a 0 * :a\r\n"), (ANSWER, b":srv 001 a :hi\r\n")],

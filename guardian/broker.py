@@ -166,6 +166,8 @@ def no_connection(error: object) -> str:
             f"its certificate is not accepted ({error.verify_message}): set mqtt.ca to the file of "
             "its certificate authority, and mqtt.host to a name in the certificate"
         )
+    if "CERTIFICATE_REQUIRED" in str(error):
+        return "it asks for a certificate: set mqtt.certificate and mqtt.certificate_key"
     return f"no connection ({_why(error)}): start it, or correct [mqtt] host and port"
 
 

@@ -65,13 +65,15 @@ class Broker:
             lines += ["allow_anonymous false", f"password_file {accounts}"]
         else:
             lines.append("allow_anonymous true")
+        ours = []  # what is of the first listener alone
         if self.certificate:
-            lines += [f"certfile {self.certificate}", f"keyfile {self.key}"]
+            ours += [f"certfile {self.certificate}", f"keyfile {self.key}"]
         if self.ca:
-            lines += [f"cafile {self.ca}", "require_certificate true"]
+            ours += [f"cafile {self.ca}", "require_certificate true"]
         if self.websockets:
             # mosquitto 2.0.11 ends where no listener is a plain one.
-            lines[1:1] = ["protocol websockets", f"listener {free_port()} 127.0.0.1"]
+            ours += ["protocol websockets", f"listener {free_port()} 127.0.0.1"]
+        lines[1:1] = ours
         lines.append("user root")  # it must read the test's folder
         config = self.folder / "mosquitto.conf"
         config.write_text("\n".join(lines) + "\n")

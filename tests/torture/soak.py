@@ -288,7 +288,10 @@ def main() -> int:
         else:
             with broker_in(folder) as broker:
                 found = soak(folder, args.days, args.hours, broker, batch=args.batch)
-    facts: dict[str, Any] = vars(found) | {"memory": found.flat(found.rss_kib)}
+    facts: dict[str, Any] = vars(found) | {
+        "memory": found.flat(found.rss_kib),
+        "allocated": found.flat(found.used_kib) if all(found.used_kib) else None,
+    }
     print(json.dumps(facts) if args.json else found)
     return 0
 

@@ -31,8 +31,8 @@ def test_nothing_grows_from_day_to_day() -> None:
     assert found["incidents"] >= DAYS * len(ATTACKS)
     assert found["devices"] == MAX_DEVICES
     assert len(found["rss_kib"]) == DAYS
-    # The C library takes memory in steps of 1 to 2 % (docs/reliability.md): over nine short days that
-    # is too much to tell growth by. What is allocated has no steps; where libc does not tell, objects.
+    # The C library takes memory in steps of 1 to 2 % (docs/reliability.md), too large to tell
+    # growth by over nine short days. What is allocated has no steps; an old libc does not tell it.
     assert found["memory"] < 0.05
     assert found["allocated"] is None or abs(found["allocated"]) < 0.02
     objects = found["objects"]

@@ -68,7 +68,8 @@ class AlertSettings:
     counters: bool = True
     """Plain counters may speak, too."""
     a_week: int = 0
-    """Incidents told in any seven days; those of high severity are always told. 0: no limit."""
+    """Incidents told in any seven days; those of high severity, and those that a plain rule saw,
+    are always told. 0: no limit."""
 
 
 class IncidentTable:
@@ -452,12 +453,12 @@ class IncidentTable:
     def _first(self, one: Open, at: int) -> Change:
         """Tell of an incident for the first time, unless its device is snoozed or the week full.
 
-        Then it is told when that is over, if it is still open; once it is of high severity, the
-        week is never full.
+        Then it is told when that is over, if it is still open. For one of high severity, or that
+        a plain rule saw, the week is never full.
         """
         if self._wishes.snoozed_until(one.device) > at:
             return "updated"
-        if one.severity != "high" and self.week.room_at(self.settings.a_week) > at:
+        if not _sure(one) and self.week.room_at(self.settings.a_week) > at:
             one.held, before = True, one.held
             return "updated" if before else "held"
         one.announced = True
@@ -484,7 +485,7 @@ class IncidentTable:
 
     def _quiet_until(self, one: Open) -> int:
         """Return the moment from which on an incident that was not told may be."""
-        room = 0 if one.severity == "high" else self.week.room_at(self.settings.a_week)
+        room = 0 if _sure(one) else self.week.room_at(self.settings.a_week)
         return max(self._wishes.snoozed_until(one.device), room)
 
     def _timers(self, now: int) -> None:
@@ -554,3 +555,8 @@ class IncidentTable:
 
 def _level(value: float | None, scale: Callable[[float], float]) -> float | None:
     return None if value is None else scale(value)
+
+
+def _sure(one: Open) -> bool:
+    """Tell whether an incident is told in a full week, too."""
+    return one.severity == "high" or bool(one.counter)

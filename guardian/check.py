@@ -169,7 +169,7 @@ def database(settings: Settings) -> str:
 def alerts(settings: Settings) -> str:
     """Return how many alerts the week may have, and what was held back so far."""
     most = settings.alerts.a_week
-    rule = f"at most {most} a week, high severity always" if most else "no limit"
+    rule = f"at most {most} a week, high severity and plain rules always" if most else "no limit"
     path = Path(settings.store.path)
     if not os.access(path, os.R_OK):
         return rule

@@ -138,7 +138,8 @@ class AlertsSettings:
     a_week: int = key(
         2,
         "Incidents that are told in any seven days, for the whole home. What is of high severity "
-        "is always told; the others beyond it are held back: `guardian alerts --held` lists them. "
+        "or was seen by a plain rule is always told; the others beyond it are held back: `guardian "
+        "alerts --held` lists them. "
         "What that costs in detection stands in docs/incidents.md. 0: no limit.",
         low=0,
         high=10_000,

@@ -111,8 +111,7 @@ def _candidates(packets: Packets, data: U8) -> I64:
         return rows
     word = words_at(data, packets.payload_start[rows], 4, ">u4")[0]
     like = np.isin(word & _UPPER, _COMMANDS) | np.isin(word, _REPLIES)
-    rows = rows[like & ~packets.bad_csum[rows]]
-    return rows
+    return rows[like & ~packets.bad_csum[rows]]
 
 
 def announced(line: bytes, speaker: tuple[int, int]) -> tuple[int, int, int] | None:

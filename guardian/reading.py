@@ -265,7 +265,8 @@ def said_of(spent: Row) -> str:
     if not spent["a_week"] and not spent["held_ever"]:
         return ""
     limit = f"at most {spent['a_week']}" if spent["a_week"] else "no limit any more"
-    out = f"{spent['told']} told in the last seven days ({limit}, high severity always)"
+    rule = f"{limit}, high severity and plain rules always"
+    out = f"{spent['told']} told in the last seven days ({rule})"
     if not spent["held_ever"]:
         return f"{out}; none was ever held back"
     return (

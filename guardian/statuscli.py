@@ -131,8 +131,8 @@ def _budget(budget: dict[str, Any] | None) -> str:
         return ""
     most = f"at most {budget['a_week']}" if budget["a_week"] else "no limit"
     return (
-        f"{budget['told']} told in seven days ({most}, high severity always), {budget['held']} "
-        "held back"
+        f"{budget['told']} told in seven days ({most}, high severity and plain rules always), "
+        f"{budget['held']} held back"
     )
 
 

@@ -146,7 +146,8 @@ def alerts(
 ) -> None:
     """List what a person should know, open ones first.
 
-    Beyond [alerts] a_week (2) in seven days, incidents of less than high severity are held back.
+    Beyond [alerts] a_week (2) in seven days, those of less than high severity that only the models
+    saw are held back.
     """
     now = time.time()
     if a_week is not None:

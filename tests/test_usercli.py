@@ -233,7 +233,8 @@ def test_what_was_held_back_is_counted_and_listed_on_request(store: Store, path:
     ]
     step(store, events=events, now=START + NS)
     text = " ".join(good(path, "alerts").split())
-    assert "2 told in the last seven days (at most 2, high severity always); 2 held back" in text
+    always = "high severity and plain rules always"
+    assert f"2 told in the last seven days (at most 2, {always}); 2 held back" in text
     assert (
         "the limit was reached in 2 of 3 weeks, 3 held back in all (guardian alerts --held)" in text
     )
@@ -252,10 +253,10 @@ def test_check_says_how_often_the_limit_was_reached(store: Store, path: Path) ->
          now=START + NS)  # fmt: skip
     said = check.alerts(settings)
     assert said.startswith(
-        "1 told in the last seven days (at most 2, high severity always); 1 held"
+        "1 told in the last seven days (at most 2, high severity and plain rules always); 1 held"
     )
     assert check.alerts(Settings(store=StoreSettings(path="/none"))) == (
-        "at most 2 a week, high severity always"
+        "at most 2 a week, high severity and plain rules always"
     )
 
 

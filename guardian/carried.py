@@ -124,6 +124,6 @@ class Carried:
         state.messages.clear()
         text = (
             f"{state.sent:,} bytes published by MQTT within a minute: sensors and switches stay"
-            f" below {MESSAGE_BYTES:,}."
+            f" below {MESSAGE_BYTES:,}, a server that publishes pictures may not."
         )
         return Finding("flood", text, rows)

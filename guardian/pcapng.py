@@ -74,7 +74,7 @@ class Interface:
             ns = ticks // np.uint64(divisor) if divisor <= _I64_MAX else np.zeros_like(ticks)
         ns = np.minimum(ns, np.uint64(_I64_MAX)).astype(np.int64)
         if self.offset:
-            shift = self.offset * NS
+            shift = max(-_I64_MAX, min(_I64_MAX, self.offset * NS))
             ns = np.clip(ns, max(0, -shift), min(_I64_MAX, _I64_MAX - shift)) + shift
         return ns
 

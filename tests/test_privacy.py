@@ -171,7 +171,7 @@ def test_the_bytes_of_the_broker(home: Path, tmp_path: Path, all_kept: Path, lev
     assert bool(found(hosts | names, data)) is (level < NO_HOSTS)
     assert bool(found(outside, data)) is (level < NO_REMOTE)
     opened = next(h for h in hub.heard if '"event_type":"opened"' in h.payload).json()
-    assert re.search(r"called \d+ addresses .* on ports 23, 2323", opened["explanation"])
+    assert re.search(r"called \d+ addresses .* on ports 23 and 2323", opened["explanation"])
     peers = {p["ip"] for p in opened["peers"]}
     assert bool(peers) is (level < COUNTERS)
     assert level != NO_REMOTE or peers == {"outside"}

@@ -54,24 +54,24 @@ def prune(db: sqlite3.Connection, now: int, keep: Retention) -> int:
     incidents = now - int(keep.incidents * DAY_NS)
     devices = now - int(keep.devices * DAY_NS)
     steps = (
-        ("connections", "id", "ts < ? ORDER BY ts", conns),
-        ("scores", "uid", "ts < ?", conns),
-        ("incidents", "id", "updated < ? AND closed IS NOT NULL ORDER BY updated", incidents),
-        ("outbox", "seq", "sent < ? ORDER BY seq", now - KEEP_SENT_NS),
+        ("connections", "id", "ts < :at ORDER BY ts", conns),
+        ("scores", "uid", "ts < :at", conns),
+        ("incidents", "id", "updated < :at AND closed IS NOT NULL ORDER BY updated", incidents),
+        ("outbox", "seq", "sent < :at ORDER BY seq", now - KEEP_SENT_NS),
         # An allowance stays as long as it holds, and without an end for good. What was refused may
         # be no JSON.
-        ("commands", "rowid", "done < ?1 AND CASE WHEN kind = 'allow' AND result = 'ok' "
-         "THEN coalesce(json_extract(args, '$.until'), 1 << 62) ELSE 0 END < ?1", incidents),
-        ("devices", "key", "last_seen < ? AND user_name IS NULL", devices),
-        ("totals", "hour", "hour < ?", incidents),
-        ("pasts", "device", "at < ?", devices),
-        ("changes", "at", "at < ?", incidents),
+        ("commands", "rowid", "done < :at AND CASE WHEN kind = 'allow' AND result = 'ok' "
+         "THEN coalesce(json_extract(args, '$.until'), 1 << 62) ELSE 0 END < :at", incidents),
+        ("devices", "key", "last_seen < :at AND user_name IS NULL", devices),
+        ("totals", "hour", "hour < :at", incidents),
+        ("pasts", "device", "at < :at", devices),
+        ("changes", "at", "at < :at", incidents),
     )  # fmt: skip
     gone = 0
     for table, key, condition, limit in steps:
         # Table, key and condition are the literals above.
-        sql = f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {condition} LIMIT ?)"  # noqa: E501
-        gone += db.execute(sql, (limit, STEP_ROWS)).rowcount
+        sql = f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {condition} LIMIT :rows)"  # noqa: E501
+        gone += db.execute(sql, {"at": limit, "rows": STEP_ROWS}).rowcount
     gone += _surplus_devices(db)
     db.execute(
         "DELETE FROM kin WHERE key NOT IN (SELECT key FROM devices) "

@@ -54,6 +54,7 @@ class Broker:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        program = mosquitto()
         lines = [f"listener {self.port} 127.0.0.1", "persistence false", "log_type none"]
         if self.user:
             accounts = self.folder / "accounts"
@@ -77,7 +78,7 @@ class Broker:
         lines.append("user root")  # it must read the test's folder
         config = self.folder / "mosquitto.conf"
         config.write_text("\n".join(lines) + "\n")
-        self.process = subprocess.Popen([mosquitto(), "-c", str(config)])
+        self.process = subprocess.Popen([program, "-c", str(config)])
         until(self._answers, "mosquitto starts")
 
     def _answers(self) -> bool:

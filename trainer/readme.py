@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from trainer.card import table
+from trainer.trial import page
 from trainer.trial.bench import GATEWAY
 from trainer.trial.goals import PARTS
 from trainer.trial.tables import number, rates
 
 ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+BLOCK = "results"
 
 ATTACKS = ("attack", "judged by", "kind", "infected found", "seconds", "told as", "false incidents")
 SCORERS = ("by connection: AUC, found at 0.1 % FP", "in place", "grafted", "simulated")
@@ -23,8 +24,8 @@ SCORERS = ("by connection: AUC, found at 0.1 % FP", "in place", "grafted", "simu
 
 def block(report: dict[str, Any]) -> str:
     """Return the README's tables of a report."""
-    parts = [BEGIN, table(ATTACKS, _attacks(report)), "", table(SCORERS, _scorers(report)), ""]
-    return "\n".join([*parts, rates(report["rates"]), END])
+    parts = [table(ATTACKS, _attacks(report)), "", table(SCORERS, _scorers(report)), ""]
+    return "\n".join([*parts, rates(report["rates"])])
 
 
 def _attacks(report: dict[str, Any]) -> list[list[str]]:
@@ -64,9 +65,7 @@ def _scorers(report: dict[str, Any]) -> list[list[str]]:
 
 def filled(readme: str, report: dict[str, Any]) -> str:
     """Return the README with the block of a report in its place."""
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return before + block(report) + after
+    return page.filled(readme, BLOCK, block(report))
 
 
 def main() -> None:

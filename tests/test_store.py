@@ -319,6 +319,8 @@ def test_bundles(store: Store, path: Path) -> None:
 def killed(store: Store) -> None:
     """End a store as kill -9 does: the kernel closes its files, and nothing more is said."""
     store._db.close()
+    if store._drop is not None:
+        store._drop.close()
     store._lock.release()
 
 

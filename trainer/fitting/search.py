@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from guardian import extras
 from guardian.errors import ConfigError, InputError
 from trainer.fitting.run import write_json
 from trainer.zoo.config import Config
@@ -71,7 +72,7 @@ def search(
     try:
         import optuna  # noqa: PLC0415 - an extra of its own
     except ImportError as error:
-        raise ConfigError("a search needs Optuna: pip install 'guardian-home[train]'") from error
+        raise ConfigError(f"a search needs Optuna: {extras.command('optuna')}") from error
     if trials < 1:
         raise ConfigError(f"a search of {trials} trials finds nothing: give 1 or more")
     optuna.logging.set_verbosity(optuna.logging.ERROR)

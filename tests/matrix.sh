@@ -32,8 +32,8 @@ judge() { # NAME WHAT COMMAND...: runs it, tells how it ended; its last words wh
 
 all_of() { # VERSION: `make test` of what is committed, in a clone that keeps its environments alone
     [ -d "$work/tree-$1" ] || git clone -q "$here" "$work/tree-$1"
-    git -C "$work/tree-$1" fetch -q origin
-    git -C "$work/tree-$1" checkout -qf --detach "$(git rev-parse HEAD)"
+    git -C "$work/tree-$1" fetch -q origin HEAD
+    git -C "$work/tree-$1" checkout -qf --detach FETCH_HEAD
     git -C "$work/tree-$1" clean -fdxq -e '.venv*'
     judge "$1" "make test at $(git rev-parse --short HEAD), Python $("$python" -V | cut -d' ' -f2)" \
         env GUARDIAN_DATA="${GUARDIAN_DATA:-$here/../shared/data}" PYTEST_ADDOPTS="--basetemp=$work/pt-$1 -rs" \

@@ -18,7 +18,7 @@ from guardian import addresses
 from guardian.addresses import Lan
 from guardian.arpwatch import Finding, arp_rows
 from guardian.carried import Carried
-from guardian.clues import MESSAGES, MINING
+from guardian.clues import MESSAGES, MINING, REFUSED
 from guardian.const import MAX_OPEN_INCIDENTS, NS
 from guardian.counters import PINGS, TCP, Counters, silent
 from guardian.counters import Finding as Counted
@@ -34,6 +34,7 @@ from guardian.evidence import (
     own_line,
 )
 from guardian.facts import Row
+from guardian.guesses import Guesses
 from guardian.homes import Home, Homes
 from guardian.incidents import Change, Incident, IncidentEvent
 from guardian.lifecycle import FOREVER, SEVERITIES, LifeSettings, Open, restored, severity_of
@@ -96,7 +97,7 @@ class IncidentTable:
             _level(ruler.ordinary_anomaly, lambda v: doublings(v / ruler.anomaly_line)),
         )
         self._counters = Counters()
-        self._carried, self._patient = Carried(), Patient()
+        self._carried, self._patient, self._guesses = Carried(), Patient(), Guesses()
         self._wishes = Wishes()
         self.homes = Homes(evidence, cuts=Cuts.of(ruler.usual, ruler.features))
         self._incidents: dict[str, dict[str, Open]] = {}
@@ -180,6 +181,7 @@ class IncidentTable:
         """
         self._counters = before._counters
         self._carried, self._patient = before._carried, before._patient
+        self._guesses = before._guesses
         ours, theirs = self._ruler, before._ruler
         if (ours.classes, ours.features) == (theirs.classes, theirs.features):
             self.homes.succeed(before.homes)
@@ -351,7 +353,9 @@ class IncidentTable:
         finding = None
         if one.clue <= MINING:
             finding = self._carried.look(device, one, level, new_peer)
-        if finding is None and one.clue not in (MESSAGES, MINING):
+        elif one.clue == REFUSED:
+            finding = self._guesses.look(device, one, level, new_peer)
+        if finding is None and one.clue not in (MESSAGES, MINING, REFUSED):
             finding = self._patient.look(device, one, row, level, new_peer)
         if finding is not None:
             rows = [

@@ -7,9 +7,10 @@ import numpy as np
 from guardian.facts import FAILED
 from guardian.tables import I64, Array, Conns
 
-NOTHING, DNS, MESSAGES, MINING, SILENT, ANSWERED, OUTSIDE = range(7)
-"""A question of DNS by UDP; much in an MQTT connection; a miner's words; TCP that nobody answered;
-a new TCP connection within the home that was answered, and any outside."""
+NOTHING, DNS, MESSAGES, MINING, REFUSED, SILENT, ANSWERED, OUTSIDE = range(8)
+"""A question of DNS by UDP; much in an MQTT connection; a miner's words; a login that an MQTT
+broker refused; TCP that nobody answered; a new TCP connection within the home that was answered,
+and any outside."""
 
 MANY_BYTES = 4_096
 """Less of an MQTT connection in a slice is not counted."""
@@ -34,7 +35,10 @@ def clues(slices: Conns, row: I64) -> Array:
     out[(proto == _UDP) & (slices.resp_p[row] == _DNS_PORT)] = DNS
     named = service != b""
     if named.any():
-        out[(service == b"mqtt") & (slices.orig_bytes[row] >= MANY_BYTES)] = MESSAGES
+        mqtt = service == b"mqtt"
+        if mqtt.any():
+            out[mqtt & first & slices.refused[row]] = REFUSED
+            out[mqtt & (slices.orig_bytes[row] >= MANY_BYTES)] = MESSAGES
         for miner in MINERS:
             out[service == miner] = MINING
     return out

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from guardian import keys, outcome
+from guardian import keys, outcome, service
 from guardian.addresses import Lan, Prefixes
 from guardian.connstate import (
     DEADLINE,
@@ -38,6 +38,7 @@ from guardian.connstate import (
     RESP,
     SERVICE,
     SLOT,
+    SNIFF,
     TS,
     WIDTH,
     Row,
@@ -327,6 +328,7 @@ class Store:
             piece=np.zeros(len(slots), dtype=np.int32),
             final=np.ones(len(slots), dtype=np.bool_),
             age=duration,
+            refused=service.refused(ints[:, SNIFF]),
             told=told,
         )
         self.parents.tell(slots, records)

@@ -39,6 +39,9 @@ _TLS_NEXT = 1 << 14
 _BY_SERVER = 1 << 15
 """The claim is the responder's."""
 _PAIR_SHIFT, _PAIR_MASK = 16, (1 << 24) - 1
+_REFUSED = 1 << 40
+_CONNACK = re.compile(rb"\x20[\x02-\x7f]\x00[^\x00]", re.DOTALL)
+"""An MQTT broker refuses: no session, and a reason that is not zero."""
 _ENOUGH_ASKED, _ENOUGH_ANSWERED = PATIENCE, PATIENCE << _ANSWERS
 """Counts that end the looking at one side."""
 _TCP, _UDP = 6, 17
@@ -46,6 +49,8 @@ _UPGRADED = re.compile(rb"HTTP/1\.1 101 .{0,1500}?\r\n[Uu]pgrade:[ \t]*websocket
 _CONNECTED = re.compile(rb"HTTP/1\.[01] 200")
 _CLAIM = {name: number for number, name in enumerate(CLAIMS)}
 _SHOWN_AT_ONCE = {b"http", b"ssl"}
+_ANSWERED = _SHOWN_AT_ONCE | {b"mqtt"}
+"""Whose first answer is looked at: it fits, or refuses."""
 
 
 def wanted(memory: I64, asking: Bool) -> I64:
@@ -76,6 +81,12 @@ def hungry_one(memory: int, asking: bool) -> bool:
 def settled(memory: int) -> int:
     """Return the memory of a connection into which nobody need look any more."""
     return memory | _SETTLED
+
+
+def refused(memory: I64) -> Bool:
+    """Return bool[n]: an MQTT broker refused the login."""
+    out: Bool = memory & _REFUSED != 0
+    return out
 
 
 def sniff(
@@ -129,7 +140,7 @@ def _segment(
 ) -> tuple[int, bytes, bytes]:
     if service and memory & _PATIENT:
         return _follow(memory, asking, payload, service, host)
-    if service in _SHOWN_AT_ONCE:  # the question claimed it: does the answer fit?
+    if service in _ANSWERED:  # the question claimed it: does the answer fit?
         if asking:  # a request may go on in the next segment
             more = http_host(payload) if service == b"http" and not host else host
             return memory, service, more
@@ -151,6 +162,8 @@ def _shown(
     if inside.followed(found):
         inner = inside.sign_on(found, payload)  # confirmed before the answer
         return _watch(memory, found, asking, payload), b",".join([*inner, found]), host
+    if found == b"mqtt" and asking:
+        return memory | _ENOUGH_ASKED, found, host
     return memory | _SETTLED, found, host
 
 
@@ -189,6 +202,8 @@ def _fitting(service: bytes, payload: bytes) -> bytes:
         if _UPGRADED.match(payload):
             return b"http,websocket"
         return service if payload.startswith((b"HTTP", b"ICY")) else b""
+    if service == b"mqtt":
+        return service
     # A short answer that is no TLS leaves Zeek waiting for more.
     fits = payload[:1] in (b"\x14", b"\x15", b"\x16", b"\x17") or len(payload) < 16
     return service if fits else b""
@@ -201,6 +216,8 @@ def _answered(memory: int, service: bytes, payload: bytes) -> int:
             return memory | _PATIENT
         if memory & _TLS_NEXT and _CONNECTED.match(payload):
             return memory | _PATIENT | _ENOUGH_ANSWERED
+    if service == b"mqtt" and _CONNACK.match(payload):
+        memory |= _REFUSED
     return memory | _SETTLED
 
 

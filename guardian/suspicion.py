@@ -93,6 +93,11 @@ class Suspicion:
             return True
         return len({row.key for row in case.rows}) >= s.scan_targets
 
+    def weight(self, row: Row) -> float:
+        """Return the largest sum that a row over the line is part of."""
+        parts = (self._causes.get(row.label), self._keys.get(row.key))
+        return max((case.sum.value for case in parts if case is not None), default=0.0)
+
     def under(self, key: Key, level: float, line: float, told: int) -> None:
         """Take a row under the line: it speaks for the device and for its key."""
         if not self._causes and not self._keys:

@@ -242,6 +242,8 @@ class Conns(Table):
     """The connection is over (always true in a record)."""
     age: F64 = col("f8")
     """Seconds from the connection's first packet to the slice's last."""
+    refused: Bool = col("?")
+    """An MQTT broker refused the login. Zeek has no such column; false where nobody saw."""
     told: I64 = col("i8")
     """The moment of packet time at which this row was due: rows come out in this order (then by
     ts, then by uid), however the input was cut into batches."""

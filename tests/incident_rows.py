@@ -51,6 +51,7 @@ class S:
     host: str = ""
     age: float = 0.4
     service: str = ""
+    refused: bool = False
 
 
 def device_table(age_s: float = 0.0) -> DeviceTable:
@@ -112,6 +113,7 @@ def tables(rows: Sequence[S], devices: DeviceTable) -> tuple[Conns, FeatureRows,
         slices.duration[k], slices.age[k] = s.duration, s.age
         slices.host[k] = s.host.encode()
         slices.service[k] = s.service.encode()
+        slices.refused[k] = s.refused
         scores.threat[k], scores.anomaly[k] = s.threat, s.anomaly
         cause = CLASSES.index(s.cause)
         probability[k, 0] = 1.0 - s.threat

@@ -102,6 +102,38 @@ def test_the_bench_opens_what_the_pipeline_opens(folder: Path, bench: Bench) -> 
         assert told
 
 
+def test_a_records_evidence_is_that_of_its_incident(folder: Path, bench: Bench) -> None:
+    one = take(folder / "scan.pcap")
+    played = bench.play(one.stream, one.devices)
+    evidence, threat = played.scores["evidence"], played.scores["threat"]
+    (incident,) = played.opened[GATEWAY]
+    told = np.isin(played.uid, [uid.encode() for uid in incident.uids])
+    assert told.any()
+    assert (evidence[told] >= 1.0 + threat[told]).all()
+    assert (evidence >= threat).all()
+    assert len(np.unique(evidence[played.label > 0])) > 10  # it rises while the scan goes on
+    assert evidence[played.label > 0].max() > 5.0
+    # The low ones share no incident: a failed call now and then adds up to nothing.
+    quiet = played.label == 0
+    assert (evidence[quiet & (threat < bench.ruler.threat_line)] < 1.0).all()
+
+
+def test_what_a_rival_says_adds_up_in_the_same_way(folder: Path, bench: Bench) -> None:
+    line, ordinary = bench.ruler.threat_line, bench.ruler.ordinary_threat
+    assert ordinary is not None
+
+    def same(sequences: Sequences) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        return bench.scorer.score(sequences).threat.astype(np.float64)
+
+    rival = replace(bench, rivals=Rivals({"same": same}, {}, {"same": (line, ordinary)}))
+    one = take(folder / "scan.pcap")
+    played = rival.play(one.stream, one.devices)
+    np.testing.assert_array_equal(
+        played.scores["same, added up"], played.scores["evidence of models"]
+    )
+    assert played.scores["same, added up"].max() > 1.0
+
+
 def test_the_whole_course_finds_the_scan_and_keeps_what_a_person_wrote(
     folder: Path, bench: Bench, tmp_path: Path
 ) -> None:

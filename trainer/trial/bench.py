@@ -7,12 +7,12 @@ grafts can be judged, and each sequence is handed to all scorers. A test holds i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from guardian.addresses import Lan
-from guardian.alerts import AlertSettings, IncidentTable, Ruler
+from guardian.alerts import AlertSettings, Ruler
 from guardian.arpwatch import Finding
 from guardian.bundle import Bundle
 from guardian.const import ROWS_PER_CHUNK
@@ -23,6 +23,7 @@ from guardian.scoring import Scorer
 from guardian.sequences import SequenceTable
 from guardian.tables import F64, I32, I64, Array, Scores, Sequences
 from trainer.streams import Stream
+from trainer.trial.gathered import Gathering
 
 BySequence = Callable[[Sequences], F64]
 """Sequences -> a score of each, float64[m]; higher is worse."""
@@ -36,10 +37,17 @@ class Rivals:
 
     by_sequence: Mapping[str, BySequence] = field(default_factory=dict)
     by_slice: Mapping[str, BySlice] = field(default_factory=dict)
+    lines: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Of those by sequence that give probabilities: the line, and the answer to ordinary traffic.
+    What they say is also added up as the gateway does, without plain rules: a scorer more each."""
 
 
 GATEWAY, MODELS = "gateway", "models alone"
 """Whose incidents: with the plain counters, as shipped, and without."""
+GATHERED = {GATEWAY: "evidence", MODELS: "evidence of models"}
+"""Scorers: the threat of a record with the evidence that each gathered against it."""
+ADDED_UP = ", added up"
+"""Ends the name of a rival whose words are added up in the same way."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +106,17 @@ class Bench:
         extractor = FeatureExtractor(lan, utc_offset_s=stream.utc_offset_s)
         table = SequenceTable(self.bundle.window, len(self.bundle.features))
         incidents = {
-            name: IncidentTable(self.ruler, devices, lan, AlertSettings(counters=counters))
+            name: Gathering(self.ruler, devices, lan, AlertSettings(counters=counters))
             for name, counters in ((GATEWAY, True), (MODELS, False))
         }
         opened: dict[str, list[Opened]] = {name: [] for name in incidents}
+        others = {
+            name: Gathering(
+                replace(self.ruler, threat_line=line, ordinary_threat=ordinary), devices, lan,
+                AlertSettings(counters=False),
+            )
+            for name, (line, ordinary) in self.rivals.lines.items()
+        }  # fmt: skip
         _, first, record = np.unique(stream.slices.uid, return_index=True, return_inverse=True)
         record = record.reshape(-1)
         best: dict[str, F64] = {}
@@ -120,20 +135,30 @@ class Bench:
             if not len(sequences):
                 continue
             touched[at] = True
-            for name, values in self._all(sequences, scores).items():
+            values_of = self._all(sequences, scores)
+            for name, values in values_of.items():
                 column = best.setdefault(name, np.full(len(first), -np.inf))
                 np.maximum.at(column, at, values)
             now = int(part.slices.told[-1])
             for name, incident_table in incidents.items():
                 opened[name] += _opened(incident_table.step(part.slices, rows, scores, now))
+            for name, other in others.items():
+                theirs = replace(scores, threat=values_of[name].astype(np.float32))
+                other.step(part.slices, rows, theirs, now)
         for name, by_slice in self.rivals.by_slice.items():
             column = best.setdefault(name, np.full(len(first), -np.inf))
             np.maximum.at(column, record, by_slice(stream))
+        uids = stream.slices.uid[first]
+        if "threat" in best:
+            for name, table_ in incidents.items():
+                best[GATHERED[name]] = best["threat"] + _gathered(table_, uids)
+            for name, table_ in others.items():
+                best[name + ADDED_UP] = best[name] + _gathered(table_, uids)
         side = np.where(stream.orig_device >= 0, stream.orig_device, stream.resp_device)[first]
         keep = touched & (side >= 0)
         return Played(
             stream.label[first][keep],
-            stream.slices.uid[first][keep],
+            uids[keep],
             side[keep],
             stream.slices.ts[first][keep],
             stream.slices.told[first][keep],
@@ -160,6 +185,11 @@ def _parts(stream: Stream, arps: Sequence[Finding]) -> Iterator[tuple[int, int, 
         for k in range(begin + ROWS_PER_CHUNK, cut, ROWS_PER_CHUNK):
             yield k, min(cut, k + ROWS_PER_CHUNK), None
         begin, before = cut, one
+
+
+def _gathered(incidents: Gathering, uids: Array) -> F64:
+    """Return float64[r]: the evidence that each record was part of."""
+    return np.array([incidents.gathered.get(uid.decode(), 0.0) for uid in uids.tolist()])
 
 
 def _opened(events: Iterable[IncidentEvent]) -> list[Opened]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from trainer.trial.bench import GATEWAY
+from trainer.trial.bench import ADDED_UP, GATEWAY, GATHERED
 
 PARTS = ("in place", "grafted", "simulated")
 HEAD = ("what must be reached", "goal", *PARTS)
-OURS = ("threat", "anomaly")
+EVIDENCE, ALONE = GATHERED[GATEWAY], "threat"
+"""What the gateway had gathered against a record, and the record's own score."""
+OURS = (*GATHERED.values(), ALONE, "anomaly")
 RECALL = (
     ("scans and floods", ("scan", "flood"), 0.99),
     ("password guessing", ("brute-force",), 0.95),
@@ -33,12 +35,15 @@ def rows(report: dict[str, Any]) -> list[list[str]]:
             lambda part: _soon(part, ("c2",), "connections", BEATS)),
     ]  # fmt: skip
     for name, families, goal in RECALL:
-        out.append(row(f"recall at 0.1 % FP (attacks): {name}", f"{goal:.0%}",
+        out.append(row(f"recall at 0.1 % FP (captures): {name}", f"{goal:.0%}",
                        lambda part, f=families: _recall(part, f)))  # fmt: skip
-    out.append(row("macro AUC", f"{AUC:g}", lambda part: _number(part, "auc")))
+    out.append(row("macro AUC", f"{AUC:g}", _auc))
     for key, name, form in (("auc", "AUC", ".3f"), ("0.1%", "recall at 0.1 % FP", ".1%")):
-        out.append(row(f"best baseline by {name}", "less than ours",
-                       lambda part, k=key, f=form: _best(part, k, f)))  # fmt: skip
+        for added_up, what in ((True, "added up"), (False, "records alone")):
+            out.append(row(
+                f"best baseline by {name}, {what}", "less than ours",
+                lambda part, k=key, f=form, a=added_up: _best(part, k, f, added_up=a),
+            ))  # fmt: skip
     out.append(row("placebos that open an incident", f"{PLACEBO:.0%}", _placebo))
     every, setups = report["rates"].get("all"), report["setups"]
     if every and every["days"]:
@@ -68,25 +73,34 @@ def _soon(part: dict[str, Any], families: tuple[str, ...], key: str, most: float
 
 
 def _recall(part: dict[str, Any], families: tuple[str, ...]) -> str:
-    shares = [
-        row["scorers"]["threat"]["0.1%"] / row["scorers"]["threat"]["records"]
-        for row in part["rows"]
-        if row["family"] in families and "threat" in row["scorers"]
-    ]
-    return f"{sum(shares) / len(shares):.1%} ({len(shares)})" if shares else "-"
+    rows = [row["scorers"] for row in part["rows"] if row["family"] in families]
+    rows = [row for row in rows if ALONE in row]
+    if not rows:
+        return "-"
+    both = (
+        sum(row[name]["0.1%"] / row[name]["records"] for row in rows) / len(rows)
+        for name in (EVIDENCE, ALONE)
+    )
+    return "{:.1%}, alone {:.1%} ({})".format(*both, len(rows))
 
 
-def _number(part: dict[str, Any], key: str) -> str:
-    found = part["macro"].get("threat")
-    return f"{found[key]:.3f}" if found else "-"
+def _auc(part: dict[str, Any]) -> str:
+    if ALONE not in part["macro"]:
+        return "-"
+    return f"{part['macro'][EVIDENCE]['auc']:.3f}, alone {part['macro'][ALONE]['auc']:.3f}"
 
 
-def _best(part: dict[str, Any], key: str, form: str) -> str:
-    others = [(f[key], name) for name, f in part["macro"].items() if name not in OURS]
-    if not others or "threat" not in part["macro"]:
+def _best(part: dict[str, Any], key: str, form: str, *, added_up: bool) -> str:
+    macro = part["macro"]
+    others = [
+        (f[key], name) for name, f in macro.items()
+        if name not in OURS and name.endswith(ADDED_UP) == added_up
+    ]  # fmt: skip
+    if not others or ALONE not in macro:
         return "-"
     best, name = max(others)
-    return f"{best:{form}} ({name}); ours {part['macro']['threat'][key]:{form}}"
+    ours = macro[EVIDENCE][key] if added_up else macro[ALONE][key]
+    return f"{best:{form}} ({name.removesuffix(ADDED_UP)}); ours {ours:{form}}"
 
 
 def _placebo(part: dict[str, Any]) -> str:

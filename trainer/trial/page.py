@@ -11,13 +11,15 @@ from typing import Any
 from trainer.card import table
 from trainer.trial import tables
 from trainer.trial.bench import GATEWAY
+from trainer.trial.goals import ALONE, EVIDENCE
 from trainer.trial.subjects import LEFT_OUT
 
 PAGE, JSON = "detection.md", "detection.json"
 SHIPPED, WITHOUT, LOG = "shipped bundle", "networks left out", "runs"
 
 LOG_HEAD = (
-    "date", "commit", "bundle", "in place: found, AUC, at 0.1 %", "grafted, net", "simulated, net",
+    "date", "commit", "bundle", "in place: found; records alone, added up: AUC, at 0.1 %",
+    "grafted, net", "simulated, net",
     "placebo", "false incidents, device-days", "set-ups", "what for",
 )  # fmt: skip
 
@@ -187,9 +189,13 @@ def _part(report: dict[str, Any], name: str) -> str:
     part = report.get(name)
     if not part or not part["rows"]:
         return "-"
-    sums, threat = part["total"], part["macro"].get("threat")
+    sums, macro = part["total"], part["macro"]
     text = f"{sums['found']} of {sums['infected']}"
-    return f"{text}, {threat['auc']:.3f}, {threat['0.1%']:.1%}" if threat else text
+    for scorer in (ALONE, EVIDENCE):
+        if scorer in macro:
+            text += "; added up" if scorer == EVIDENCE else ","
+            text += f" {macro[scorer]['auc']:.3f}, {macro[scorer]['0.1%']:.1%}"
+    return text
 
 
 def commit() -> str:

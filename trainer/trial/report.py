@@ -11,6 +11,7 @@ import numpy as np
 from trainer.trial import figures
 from trainer.trial.bench import GATEWAY, MODELS
 from trainer.trial.figures import Case, Found, Pools
+from trainer.trial.goals import OURS
 from trainer.trial.subjects import CLASSES, SETUP, Subject
 
 AT = ("10%", "1%", "0.1%")
@@ -154,17 +155,17 @@ def macro(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return out
 
 
-def families(rows: Sequence[dict[str, Any]], scorer: str = "threat") -> dict[str, dict[str, Any]]:
-    """Return, by family of attack, devices found and the mean figures of one scorer."""
+def families(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return, by family of attack, devices found and the mean figures of our scorers."""
     out: dict[str, dict[str, Any]] = {}
     for family in sorted({row["family"] or "not labelled" for row in rows}):
         own = [row for row in rows if (row["family"] or "not labelled") == family]
-        marked = [row for row in own if scorer in row["scorers"]]
+        means = macro(own)
         out[family] = {
             "captures": len(own),
             "infected": sum(row[GATEWAY]["infected"] for row in own),
             "found": sum(row[GATEWAY]["found"] for row in own),
-            **(macro(marked).get(scorer, {}) if marked else {}),
+            **{scorer: means[scorer] for scorer in OURS if scorer in means},
         }
     return out
 

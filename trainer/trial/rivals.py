@@ -17,8 +17,10 @@ from guardian.bundle import Scaler
 from guardian.tables import F32, F64, Sequences
 from trainer import calibrate, catalogue, recipe
 from trainer.baselines import Pca
+from trainer.export import LEAST_THREAT, THREAT_SHARE, source_weights
 from trainer.labels import CLASSES
 from trainer.recipe import Material, Recipe
+from trainer.rows import Rows
 from trainer.streams import Stream
 from trainer.trial.bench import BySequence, BySlice, Rivals
 from trainer.trial.counters import COUNTERS
@@ -44,7 +46,11 @@ class _Trees:
     model: HistGradientBoostingClassifier
 
     def __call__(self, sequences: Sequences) -> F64:
-        out: F64 = self.model.predict_proba(sequences.x[:, -1])[:, 1]
+        return self.of(sequences.x)
+
+    def of(self, x: F32) -> F64:
+        """Return float64[m]: the probability of each window float32[m, window, F]."""
+        out: F64 = self.model.predict_proba(x[:, -1])[:, 1]
         return out
 
 
@@ -109,7 +115,17 @@ def of(material: Material, quiet: list[Stream], without: frozenset[str] = frozen
         PCA: _Components(Pca(benign[:, None]), scaler),
     }
     by_slice: dict[str, BySlice] = {**COUNTERS, KITSUNE: kitsune}
-    return Rivals(by_sequence, by_slice)
+    return Rivals(by_sequence, by_slice, {TREES: _line(_Trees(trees), material.held_out, without)})
+
+
+def _line(model: _Trees, rows: Rows, without: frozenset[str]) -> tuple[float, float]:
+    """Return the line of a rival, drawn as a bundle's is, and its answer to ordinary traffic."""
+    rows = rows.without(without) if without else rows
+    benign = (rows.label == 0) & rows.clean
+    scores = model.of(rows.x[benign])
+    weight = source_weights(rows, benign)
+    line = max(calibrate.threshold(scores, THREAT_SHARE, weight), LEAST_THREAT)
+    return line, float(np.quantile(scores, 0.1))
 
 
 def benign_streams(data: Path, without: frozenset[str]) -> list[Stream]:

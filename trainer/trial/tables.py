@@ -8,22 +8,24 @@ from typing import Any
 from trainer.card import share, table
 from trainer.trial import goals
 from trainer.trial.bench import GATEWAY, MODELS
-from trainer.trial.goals import PARTS
+from trainer.trial.goals import ALONE, EVIDENCE, PARTS
 
+FIGURES = ("AUC", "AP", "at 1 %", "at 0.1 %", "alone: AUC", "alone: at 0.1 %")
 IN_PLACE_HEAD = ("capture", "attack", "infected found", "seconds", "packets",
                  "connections", "told as",
-                 "models alone", "false", "records", "AUC", "AP", "at 1 %", "at 0.1 %")  # fmt: skip
+                 "models alone", "false", "records", *FIGURES)  # fmt: skip
 HOMES_HEAD = ("home", "devices", "device-days", "records", "false incidents", "models alone",
               "what they were")  # fmt: skip
 RATES_HEAD = ("class of device", "devices", "device-days", "false incidents", "a device-day",
               "at most (95 %)", "models alone", "at most (95 %)")  # fmt: skip
 GRAFTED_HEAD = ("attack", "kind", "before placebo", "placebos that fire", "found, net", "seconds",
-                "packets", "connections", "told as", "models alone, net", "records", "AUC", "AP",
-                "at 1 %", "at 0.1 %")  # fmt: skip
+                "packets", "connections", "told as", "models alone, net", "records",
+                *FIGURES)  # fmt: skip
 LOOKALIKES_HEAD = ("benign event", "lives in which it raises one", "models alone", "told as")
 FOLDS_HEAD = ("without", "false incidents in benign homes", "device-days", "set-ups that raise one")
 PLACEBO_HEAD = ("placebo records over the line of", "10 %", "1 %", "0.1 %")
-FAMILIES_HEAD = ("kind", "attacks", "infected found", "AUC", "at 1 %", "at 0.1 %")
+FAMILIES_HEAD = ("kind", "attacks", "infected found", "AUC", "at 1 %", "at 0.1 %", "alone: AUC",
+                 "alone: at 0.1 %")  # fmt: skip
 SCORERS_HEAD = ("scorer", "captures", "AUC", "AP", "at 10 %", "at 1 %", "at 0.1 %",
                 "captures with a record over the 0.1 % line")  # fmt: skip
 
@@ -61,10 +63,12 @@ def headline(report: dict[str, Any]) -> str:
     for name in PARTS:
         part = report.get(name)
         if part and part["rows"]:
-            sums, threat = part["total"], part["macro"].get("threat")
+            sums, macro = part["total"], part["macro"]
             parts.append(f"{name} {sums['found']} of {sums['infected']} infected found")
-            if threat:
-                parts[-1] += f", AUC {threat['auc']:.3f}, {threat['0.1%']:.1%} at 0.1 %"
+            if ALONE in macro:
+                parts[-1] += f", AUC {macro[EVIDENCE]['auc']:.3f} (records alone"
+                parts[-1] += f" {macro[ALONE]['auc']:.3f}), {macro[EVIDENCE]['0.1%']:.1%}"
+                parts[-1] += f" ({macro[ALONE]['0.1%']:.1%}) at 0.1 %"
             if "placebo" in part:
                 parts[-1] += (
                     f" (placebo {part['placebo'][GATEWAY]} of {part['placebo']['placebos']})"
@@ -88,15 +92,14 @@ def grafted(rows: Sequence[dict[str, Any]]) -> str:
     out = []
     for row in rows:
         told, alone = row[GATEWAY], row[MODELS]
-        threat = row["scorers"].get("threat")
-        n = threat["records"] if threat else 0
+        n = row["scorers"].get(ALONE, {"records": 0})["records"]
         out.append([
             row["capture"], row["family"] or "-", f"{told['before placebo']} of {told['infected']}",
             str(told["placebos"]), f"{told['found']} of {told['infected']}",
             number(told["seconds"], ",.1f"), number(told["packets"], ",.0f"),
             number(told["connections"], ",.0f"),
             ", ".join(told["causes"]) or "-", f"{alone['found']} of {alone['infected']}",
-            f"{n:,}", *_figures(threat),
+            f"{n:,}", *_figures(row["scorers"]),
         ])  # fmt: skip
     return table(GRAFTED_HEAD, out)
 
@@ -121,11 +124,11 @@ def folds(found: Sequence[dict[str, Any]]) -> str:
 
 def placebo(found: dict[str, Any]) -> str:
     """Return what the placebo raised, as a sentence."""
-    n, over = found["records"], found["over"].get("threat", {})
+    n, over = found["records"], found["over"].get(EVIDENCE, {})
     return (
         f"Placebo: {found[GATEWAY]} of {found['placebos']} open an incident (models alone"
         f" {found[MODELS]}); of their {n:,} records {share(over.get('1%', 0), n)} reach the 1 %"
-        f" line of threat and {share(over.get('0.1%', 0), n)} the 0.1 % line."
+        f" line of evidence and {share(over.get('0.1%', 0), n)} the 0.1 % line."
     )
 
 
@@ -147,22 +150,25 @@ def families(found: dict[str, Any]) -> str:
     """Return the table by family of attack."""
     out = []
     for name, part in found.items():
-        known = "auc" in part
+        cells = ["-"] * 5
+        if ALONE in part:
+            ours, alone = part[EVIDENCE], part[ALONE]
+            cells = [f"{ours['auc']:.3f}", f"{ours['1%']:.1%}", f"{ours['0.1%']:.1%}"]
+            cells += [f"{alone['auc']:.3f}", f"{alone['0.1%']:.1%}"]
         out.append([
-            name, str(part["captures"]), f"{part['found']} of {part['infected']}",
-            *(f"{part['auc']:.3f} {part['1%']:.1%} {part['0.1%']:.1%}".split(" ")
-              if known else "---"),
+            name, str(part["captures"]), f"{part['found']} of {part['infected']}", *cells
         ])  # fmt: skip
     return table(FAMILIES_HEAD, out)
 
 
-def _figures(threat: dict[str, Any] | None) -> list[str]:
-    if threat is None:
-        return ["-"] * 4
-    n = threat["records"]
+def _figures(scorers: dict[str, Any]) -> list[str]:
+    if ALONE not in scorers:
+        return ["-"] * len(FIGURES)
+    ours, alone = scorers[EVIDENCE], scorers[ALONE]
+    n = ours["records"]
     return [
-        f"{threat['auc']:.3f}", f"{threat['ap']:.3f}", share(threat["1%"], n),
-        share(threat["0.1%"], n),
+        f"{ours['auc']:.3f}", f"{ours['ap']:.3f}", share(ours["1%"], n), share(ours["0.1%"], n),
+        f"{alone['auc']:.3f}", share(alone["0.1%"], n),
     ]  # fmt: skip
 
 
@@ -171,14 +177,13 @@ def in_place(rows: Sequence[dict[str, Any]]) -> str:
     out = []
     for row in rows:
         told, alone = row[GATEWAY], row[MODELS]
-        threat = row["scorers"].get("threat")
-        n = threat["records"] if threat else 0
+        n = row["scorers"].get(ALONE, {"records": 0})["records"]
         out.append([
             row["capture"], row["family"] or "-", f"{told['found']} of {told['infected']}",
             number(told["seconds"], ".1f"), number(told["packets"], ",.0f"),
             number(told["connections"], ",.0f"),
             ", ".join(told["causes"]) or "-", f"{alone['found']} of {alone['infected']}",
-            str(told["false"]), f"{n:,}" if n else "-", *_figures(threat),
+            str(told["false"]), f"{n:,}" if n else "-", *_figures(row["scorers"]),
         ])  # fmt: skip
     return table(IN_PLACE_HEAD, out)
 

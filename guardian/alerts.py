@@ -29,9 +29,10 @@ from guardian.evidence import (
     Contrast,
     EvidenceSettings,
     Ruler,
+    class_line,
+    device_line,
     doublings,
     log_odds,
-    own_line,
 )
 from guardian.facts import Row
 from guardian.guesses import Guesses
@@ -40,7 +41,7 @@ from guardian.incidents import Change, Incident, IncidentEvent
 from guardian.lifecycle import FOREVER, SEVERITIES, LifeSettings, Open, restored, severity_of
 from guardian.patient import Patient
 from guardian.seen import Seen, see
-from guardian.suspicion import UNUSUAL, Opening
+from guardian.suspicion import UNUSUAL, Opening, Suspicion
 from guardian.tables import Conns, FeatureRows, Scores
 from guardian.week import Week
 from guardian.wishes import HOLDS, Allow, Feedback, Snooze, Watch, Wish, Wishes
@@ -91,6 +92,10 @@ class IncidentTable:
         self._lan = lan
         self._line = log_odds(ruler.threat_line)
         evidence = self.settings.evidence
+        self._lines = {
+            kind: class_line(self._line, log_odds(own), evidence.class_moves_most)
+            for kind, own in ruler.class_lines.items()
+        }
         self._threats = Contrast(evidence.contrast, _level(ruler.ordinary_threat, log_odds))
         self._anomalies = Contrast(
             evidence.unusual_contrast,
@@ -245,9 +250,7 @@ class IncidentTable:
             return
         evidence = self.settings.evidence
         suspicion = home.suspicion
-        line = own_line(
-            self._line, suspicion.threat_past.high(evidence.past_rows), evidence.raise_most
-        )
+        line = self._line_of(one.device, suspicion)
         heavy = self.settings.counters and is_heavy(one)
         cause = named(self._ruler.classes[one.cause], one, heavy)
         bad = self._wishes.watched(device, cause, one.told)
@@ -286,6 +289,13 @@ class IncidentTable:
         trouble = self._troubled(device)
         suspicion.threat_past.add(level, one.told, trouble)
         suspicion.anomaly_past.add(odd, one.told, trouble)
+
+    def _line_of(self, index: int, suspicion: Suspicion) -> float:
+        """Return a device's line: that of its class, raised by its past."""
+        evidence = self.settings.evidence
+        base = self._lines.get(self._devices.kind(index), self._line) if self._lines else self._line
+        high = suspicion.threat_past.high(evidence.past_rows)
+        return device_line(self._line, base, high, evidence.raise_most)
 
     def _evidence(
         self, device: str, home: Home, row: Row, line: float, asked: Asked, heavy: bool

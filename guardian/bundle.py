@@ -7,7 +7,8 @@ those need the interpreters, so the Scorer checks them.
 Keys of the manifest: format, name, version, created, guardian; features (names in order), window,
 classes; scaler {mean, scale, clip}; models {autoencoder, classifier: {file, form, batch}}, or a
 classifier of several members (guardian/members.py);
-thresholds {anomaly, threat, calibrated_on}; usual (5, 50, 95 % of each feature in benign traffic);
+thresholds {anomaly, threat, calibrated_on, perhaps classes: the threat line by class of device};
+usual (5, 50, 95 % of each feature in benign traffic);
 files {name: sha256}; and for people: datasets, seed, recipe, metrics.
 """
 
@@ -20,13 +21,13 @@ import os
 import re
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from guardian import members, minisign, npz
+from guardian import deviceclass, members, minisign, npz
 from guardian.errors import BundleError
 from guardian.members import FORMS, Ensemble, ModelFile
 from guardian.tables import F32, I32
@@ -112,6 +113,8 @@ class Bundle:
     """float32[3, F]: 5, 50 and 95 % quantiles of the raw features in benign training traffic."""
     golden: Golden
     manifest: Mapping[str, Any]
+    class_thresholds: Mapping[str, float] = field(default_factory=dict)
+    """threat_threshold of those classes of devices that have their own."""
 
     @property
     def anomaly_threshold(self) -> float:
@@ -235,6 +238,7 @@ def _build(
         usual=_numbers(manifest["usual"], (3, count), "usual"),
         golden=_golden(folder, files[GOLDEN], window, count, len(classes)),
         manifest=manifest,
+        class_thresholds=_class_thresholds(manifest["thresholds"].get("classes", {})),
     )
 
 
@@ -321,6 +325,17 @@ def _positive(value: Any, key: str) -> float:
     if not math.isfinite(number) or number <= 0:
         raise ValueError(f"{key} must be a number above 0")
     return number
+
+
+def _class_thresholds(found: Any) -> dict[str, float]:
+    """Return the threat lines by class of device."""
+    lines = {str(kind): float(line) for kind, line in found.items()}
+    if not set(lines) <= set(deviceclass.CLASSES):
+        known = ", ".join(deviceclass.CLASSES)
+        raise ValueError(f"thresholds.classes may name {known} and nothing else")
+    if not all(0.0 < line < 1.0 for line in lines.values()):
+        raise ValueError("a line of thresholds.classes is not between 0 and 1")
+    return lines
 
 
 def _difference(theirs: Sequence[str], ours: Sequence[str]) -> str:

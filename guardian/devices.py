@@ -11,6 +11,7 @@ import numpy as np
 from guardian import addresses
 from guardian.addresses import Lan
 from guardian.const import MAX_ADDRESSES_PER_DEVICE, MAX_DEVICES, NS, SETTLED_S
+from guardian.deviceclass import THING
 from guardian.hearing import listen
 from guardian.incidents import DeviceRef
 from guardian.kin import Guess, unnamed
@@ -46,6 +47,8 @@ class Device:
     """What it called itself by DHCP and mDNS, the latest at the end; at most MAX_HEARD."""
     macs: tuple[str, ...] = ()
     """Further MACs that it was seen under and that the user linked to it."""
+    kind: str = THING
+    """Its class, of deviceclass.CLASSES."""
 
 
 class DeviceTable(Sides, KinRows):
@@ -301,6 +304,7 @@ class DeviceTable(Sides, KinRows):
             fingerprint=row.fingerprint,
             heard=tuple(row.heard),
             macs=tuple(map(addresses.mac_text, row.macs)),
+            kind=row.kind or THING,
         )
 
     def devices(self) -> list[Device]:
@@ -312,6 +316,11 @@ class DeviceTable(Sides, KinRows):
         """Return a device's stable key; empty where there is no such device."""
         row = self._rows.get(index)
         return row.key if row else ""
+
+    def kind(self, index: int) -> str:
+        """Return a device's class, of deviceclass.CLASSES; a thing where there is none."""
+        row = self._rows.get(index)
+        return (row.kind if row else "") or THING
 
     def judged(self, mac: int) -> int:
         """Return the index of a device of the home by its MAC, -1 for none and for a router."""
@@ -394,6 +403,7 @@ class DeviceTable(Sides, KinRows):
             row.name = safe_name(device.name) if self._learn_names_too else ""
             row.fingerprint = device.fingerprint
             row.heard.update(dict.fromkeys(device.heard))
+            row.classify()
             for address in [None, *known]:
                 self._touch(
                     index,

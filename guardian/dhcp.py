@@ -38,7 +38,7 @@ def hello(payload: bytes) -> Hello | None:
         return None
     found = _options(payload[_OPTIONS : _OPTIONS + _SCAN])
     name = safe_name(found.get(_HOST_NAME, b"")) or safe_name(_first_label(found.get(_FQDN, b"")))
-    return Hello(name, _fingerprint(found.get(_WANTED, b""), found.get(_CLASS, b"")))
+    return Hello(name, fingerprint_of(found.get(_WANTED, b""), found.get(_CLASS, b"")))
 
 
 def dhcp_name(payload: bytes) -> str:
@@ -47,7 +47,8 @@ def dhcp_name(payload: bytes) -> str:
     return said.name if said else ""
 
 
-def _fingerprint(wanted: bytes, vendor: bytes) -> str:
+def fingerprint_of(wanted: bytes, vendor: bytes) -> str:
+    """Return the digest of the options a client asks for and of its vendor class."""
     if not wanted:
         return ""
     text = wanted + b"|" + vendor

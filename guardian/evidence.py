@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -69,6 +69,9 @@ class EvidenceSettings:
     unusual_contrast: float = 1.0
     raise_most: float = 1.5
     """A device's past can raise its line by this much, and at most half way to certainty."""
+    class_moves_most: float = 1.0
+    """The line of a device's class differs from the bundle's by this much at most: any device can
+    say that it is a phone."""
     unusual_raise_most: float = 3.0
     unusual_margin: float = 0.5
     """`unusual` must exceed a device's past by this much."""
@@ -148,6 +151,8 @@ class Ruler:
     ordinary_threat: float | None = None
     ordinary_anomaly: float | None = None
     """What the running models answer to ordinary traffic; None: learned from the home alone."""
+    class_lines: Mapping[str, float] = field(default_factory=dict)
+    """Threat lines of classes of devices that have their own."""
 
     @classmethod
     def of(cls, bundle: Bundle, score: Callable[[Sequences], Scores] | None = None) -> Ruler:
@@ -172,6 +177,7 @@ class Ruler:
             features=bundle.features,
             usual=bundle.usual,
             threat_line=bundle.threat_threshold,
+            class_lines=bundle.class_thresholds,
             anomaly_line=bundle.anomaly_threshold,
             ordinary_threat=_low(threat),
             ordinary_anomaly=_low(anomaly),
@@ -369,3 +375,14 @@ def own_line(line: float, high: float | None, raise_most: float) -> float:
     if high is None or high <= line:
         return line
     return line + min(high - line, raise_most, 0.5 * max(0.0, LIMIT - 2.0 - line))
+
+
+def class_line(line: float, own: float, moves_most: float) -> float:
+    """Return the line of a class of devices: its own, within bounds of the bundle's."""
+    return max(line - moves_most, min(line + moves_most, own))
+
+
+def device_line(line: float, base: float, high: float | None, raise_most: float) -> float:
+    """Return the line of a device whose class has the line `base`: its past raises it no further
+    above the bundle's `line` than that of any other device."""
+    return own_line(base, high, min(raise_most, max(0.0, line + raise_most - base)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from guardian import addresses, kin
+from guardian import addresses, deviceclass, kin
 from guardian.const import MAX_HEARD, MAX_LINKED, MAX_UNGUESSED
 from guardian.hearing import Heard
 from guardian.kin import Guess
@@ -29,6 +29,13 @@ class Row:
     macs: list[int] = field(default_factory=list)
     by_dhcp: bool = False
     """The name is from DHCP, which weighs more than mDNS."""
+    kind: str = ""
+    """Its class, of deviceclass.CLASSES; empty where it showed none."""
+
+    def classify(self) -> None:
+        """Draw its class from what it shows."""
+        macs = (self.mac, *self.macs)
+        self.kind = deviceclass.class_of(self.kind, macs, self.fingerprint, self.heard)
 
 
 class KinRows:
@@ -78,6 +85,7 @@ class KinRows:
                     row.name = host
         if said.hosts is None or len(names) > 0:
             names += said.instances
+        news = row.fingerprint != before[0] or any(name not in row.heard for name in names)
         for name in names:
             row.heard[name] = None
             row.heard.move_to_end(name)
@@ -85,6 +93,8 @@ class KinRows:
             row.heard.popitem(last=False)
         if (row.fingerprint, len(row.heard)) != before:
             self._unguessed.add(index)
+        if news:
+            row.classify()
 
     def guesses(self) -> list[Guess]:
         """Return which devices that showed something new may be earlier ones."""
@@ -142,6 +152,7 @@ class KinRows:
                 target.macs.append(one)
         while len(target.macs) > MAX_LINKED:
             self._by_mac.pop(target.macs.pop(0), None)
+        target.classify()
         return True
 
     def unlink(self, mac: str) -> bool:

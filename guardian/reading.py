@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from guardian import deviceclass
 from guardian.const import MAX_PEERS, NS
 from guardian.discovery import DRILL_MAC
 from guardian.makers import makers
@@ -74,9 +75,8 @@ def devices(db: Database, now: int) -> list[Row]:
     held = holding(db.conn, now)
     snoozed = {r.device: (r.until or 0) / NS for r in held if r.kind == "snooze"}
     known = list(db.query("SELECT * FROM devices"))
-    kin = {
-        row["key"]: row for row in db.query("SELECT * FROM kin WHERE state IN ('asked', 'linked')")
-    }
+    shown = {row["key"]: row for row in db.query("SELECT * FROM kin")}
+    kin = {key: row for key, row in shown.items() if row["state"] in {"asked", "linked"}}
     linked = {key: row["same_as"] for key, row in kin.items() if row["state"] == "linked"}
     made = makers(_number(row["mac"]) for row in known if row["mac"])
     out = []
@@ -90,7 +90,7 @@ def devices(db: Database, now: int) -> list[Row]:
         count = sum(open_incidents.get(one, 0) for one in (key, *others))
         maker = made.get(_number(row["mac"]), "") if row["mac"] else ""
         plain = f"{maker} ({address or row['mac']})" if maker else address or key
-        asked = kin.get(key)
+        asked, signs = kin.get(key), shown.get(key)
         out.append(
             {
                 "key": key,
@@ -99,6 +99,11 @@ def devices(db: Database, now: int) -> list[Row]:
                 "maker": maker,
                 "mac": row["mac"],
                 "macs": others,
+                "class": deviceclass.stored(
+                    [_number(mac) for mac in (row["mac"], *others) if mac],
+                    signs["fingerprint"] if signs else "",
+                    json.loads(signs["names"]) if signs else (),
+                ),
                 "address": address,
                 "addresses": addresses,
                 "state": (

@@ -94,11 +94,12 @@ def _list(path: Path, now: int, as_json: bool) -> None:
         click.echo("No devices yet: they appear with their first packet.")
         return
     rows = [
-        (d["name"], d["address"], d["mac"], when(d["last_seen"], now / NS), _state(d, now / NS))
+        (d["name"], d["address"], d["mac"], d["class"], when(d["last_seen"], now / NS),
+         _state(d, now / NS))
         for d in found
-    ]
-    head = ("NAME", "ADDRESS", "MAC", "LAST SEEN", "STATE")
-    click.echo(table(head, rows, (24, 17, 17, 17, 17)))
+    ]  # fmt: skip
+    head = ("NAME", "ADDRESS", "MAC", "CLASS", "LAST SEEN", "STATE")
+    click.echo(table(head, rows, (24, 17, 17, 8, 17, 17)))
     for question in questions(found):
         click.echo("\n" + question)
     for d in found:

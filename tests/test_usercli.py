@@ -107,7 +107,7 @@ def refused(path: Path, *arguments: str) -> str:
 
 def test_devices(store: Store, path: Path) -> None:
     lines = good(path, "devices").splitlines()
-    assert lines[0].split() == ["NAME", "ADDRESS", "MAC", "LAST", "SEEN", "STATE"]
+    assert lines[0].split() == ["NAME", "ADDRESS", "MAC", "CLASS", "LAST", "SEEN", "STATE"]
     assert [line.split()[0] for line in lines[1:]] == ["camera", "192.168.1.1", "plug"]
     assert lines[1].split()[-1] == "ALERT"
     assert lines[2].split()[-1] == "gateway"

@@ -8,7 +8,13 @@ import numpy as np
 
 from guardian.bundle import Scaler
 from guardian.tables import F32, Array
+from trainer.rows import Rows
 
+THREAT_SHARE = 0.002
+"""Share of held-out benign sequences that may reach the threat line. An incident asks for several
+over the line; at half the share, half of the held-out beacons' calls would be lost."""
+LEAST_THREAT = 0.5
+"""The classifier never speaks below this, however clean the benign captures were."""
 CLIP = 5.0
 """Standard deviations at which a scaled feature is cut: int8 then has steps of 0.04."""
 
@@ -33,6 +39,16 @@ def usual(rows: F32, weight: Array) -> F32:
         at = np.searchsorted(cumulative, np.array([0.05, 0.5, 0.95]) * cumulative[-1])
         out[:, f] = rows[order[np.minimum(at, len(order) - 1)], f]
     return out
+
+
+def source_weights(rows: Rows, hit: Array) -> Array:
+    """Return float64 for each row that is hit, so that every real source counts alike, and so do
+    the simulated homes together: else the capture with the most rows would set the line alone.
+    """
+    names = np.array([group if group == "simulated" else source for group, source in rows.names])
+    _, index, count = np.unique(names[rows.instance][hit], return_inverse=True, return_counts=True)
+    weight: Array = 1.0 / count[index]
+    return weight
 
 
 def threshold(benign: Array, share: float, weight: Array | None = None) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trainer.pack import Parts
@@ -33,7 +33,7 @@ Seed {about["seed"]}. The simulator's demo and test homes were never used.
 
 ## Thresholds
 Threat {parts.threat_threshold:.4f}, reconstruction error {parts.error_threshold:.4f};
-calibrated on {parts.calibrated_on}.
+calibrated on {parts.calibrated_on}.{classes(parts.class_thresholds)}
 
 {lines}
 
@@ -76,6 +76,12 @@ Benign rows of a device that is itself attacking others are left out of this tab
 * Password guessing over MQTT is missed.
 * The autoencoder is a second opinion and an explanation; alone it is a weak detector.
 """
+
+
+def classes(lines: Mapping[str, float]) -> str:
+    """Return a sentence on the threat lines by class of device."""
+    said = ", ".join(f"{line:.4f} for a {kind}" for kind, line in lines.items())
+    return f" By class of device: threat {said}." if said else ""
 
 
 def at_lines(found: dict[str, Any]) -> str:

@@ -6,15 +6,16 @@ everything else is for evaluation alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from guardian.deviceclass import COMPUTER, PHONE
 from guardian.errors import InputError
 from guardian.tables import Conns
 from trainer import joy
 from trainer.labels import DROP
-from trainer.streams import Judge, Stream, benign, lan_with, malicious, read
+from trainer.streams import Judge, Stream, benign, kinds_of, lan_with, malicious, read
 
 IOT23 = "CC BY 4.0; Garcia, Parmisano, Erquiaga 2020, doi 10.5281/zenodo.4743746"
 STRATOSPHERE = "GPL-2.0 (records of connections); Stratosphere Laboratory, CTU Prague"
@@ -42,6 +43,22 @@ class Source:
     licence: str = "evaluation only"
     form: str = ""
     """JOY where its files are flows of Cisco Joy."""
+
+    @property
+    def classes(self) -> Mapping[str, str] | None:
+        """Class of device by its key, "" of all others; None where nobody said: what the gateway
+        sees."""
+        return CLASSES.get(self.group, {}) if self.use != "evaluate" else None
+
+
+CLASSES: Mapping[str, Mapping[str, str]] = {
+    "windows-pcs": {"": COMPUTER},
+    "nmap": {"": COMPUTER},
+    "njrat": {"": COMPUTER},
+    "exposed": {"": COMPUTER},
+    "joy-ikea": {f"ip:192.168.3.{n}": PHONE for n in (154, 177)},
+}
+"""By group, who is no thing among what may teach or calibrate."""
 
 
 def _iot23(number: str, use: str, group: str) -> Source:
@@ -200,6 +217,7 @@ def streams(source: Source, data: Path) -> Iterator[tuple[Path, Stream]]:
         raise InputError(f"{data} lacks {source.pattern}: give the folder of captures with --data")
     for path in paths:
         if source.form == JOY:
-            yield path, joy.read(path, lan=source.lan, judge=source.judge)[0]
+            stream, devices = joy.read(path, lan=source.lan, judge=source.judge)
+            yield path, replace(stream, kinds=kinds_of(devices, source.classes))
         else:
-            yield path, read(path, lan=source.lan, judge=source.judge)
+            yield path, read(path, lan=source.lan, judge=source.judge, classes=source.classes)

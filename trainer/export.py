@@ -15,24 +15,23 @@ from guardian import bundle
 from guardian.bundle import ModelFile
 from guardian.features import NAMES
 from guardian.scoring import Pair
-from guardian.tables import F32, Array
-from trainer import calibrate, card, pack
+from guardian.tables import F32
+from trainer import calibrate, card, classlines, pack
+from trainer.calibrate import LEAST_THREAT, THREAT_SHARE, source_weights
 from trainer.labels import CLASSES
 from trainer.metrics import auc
 from trainer.quantize import to_tflite
 from trainer.rows import Rows
 from trainer.run import Run
 
+__all__ = ["LEAST_THREAT", "THREAT_SHARE", "export", "judged_forms", "lines", "source_weights"]
+
 Echo = Callable[[str], None]
 
 BATCH = 32
 """Sequences of one call: a full batch costs a third of single calls, a padded one little."""
-THREAT_SHARE = 0.002
 ANOMALY_SHARE = 0.001
-"""Shares of held-out benign sequences that may reach the thresholds. An incident asks for several
-over the line; at half the share for threat, half of the held-out beacons' calls would be lost."""
-LEAST_THREAT = 0.5
-"""The classifier never speaks below this, however clean the benign captures were."""
+"""Share of held-out benign sequences that may reach the anomaly line."""
 MOST_LOST_AUC = 0.005
 """What int8 may lose against float; beyond it the float form is shipped."""
 
@@ -72,6 +71,7 @@ def export(run: Run, folder: Path, echo: Echo, name: str = "default") -> bundle.
         f" and simulated homes, all counted alike): at most {THREAT_SHARE:.1%} reach the threat"
         f" line and {ANOMALY_SHARE:.1%} the other"
     )
+    by_class = classlines.drawn(held_out, chosen.threat, threat, THREAT_SHARE)
     metrics = {
         "held_out": {form: forms[form].metrics for form in forms},
         "at_thresholds": _at_lines(held_out, chosen, threat, error),
@@ -99,6 +99,7 @@ def export(run: Run, folder: Path, echo: Echo, name: str = "default") -> bundle.
             "recipe": asdict(run.recipe),
             "metrics": metrics,
         },
+        class_thresholds=classlines.manifest(by_class),
     )
     return pack.write(folder, parts, card.text(parts))
 
@@ -173,16 +174,6 @@ def _microseconds(pair: Pair, rows: Rows, count: int = 1_024) -> float:
             pass
         best = min(best, time.perf_counter() - begun)
     return round(best / count * 1e6, 1)
-
-
-def source_weights(rows: Rows, hit: Array) -> Array:
-    """Return float64 for each row that is hit, so that every real source counts alike, and so do
-    the simulated homes together: else the capture with the most rows would set the line alone.
-    """
-    names = np.array([group if group == "simulated" else source for group, source in rows.names])
-    _, index, count = np.unique(names[rows.instance][hit], return_inverse=True, return_counts=True)
-    weight: Array = 1.0 / count[index]
-    return weight
 
 
 def _at_lines(rows: Rows, form: Form, threat: float, error: float) -> dict[str, Any]:

@@ -49,6 +49,8 @@ class Parts:
     golden_length: I32
     about: Mapping[str, Any] = field(default_factory=dict)
     """Further keys for people: datasets, seed, recipe, metrics."""
+    class_thresholds: Mapping[str, float] = field(default_factory=dict)
+    """Threat lines of those classes of devices that have their own."""
 
 
 def write(folder: Path, parts: Parts, card: str) -> bundle.Bundle:
@@ -124,6 +126,7 @@ def _fill(folder: Path, parts: Parts, card: str) -> None:
             "anomaly": parts.error_threshold,
             "threat": parts.threat_threshold,
             "calibrated_on": parts.calibrated_on,
+            **({"classes": dict(parts.class_thresholds)} if parts.class_thresholds else {}),
         },
         "usual": [_plain(row) for row in parts.usual],
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},

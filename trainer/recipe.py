@@ -16,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from guardian.deviceclass import COMPUTER, PHONE, THING
 from guardian.simulate import Scenario, simulate, training_homes
+from guardian.simulate.build import build
 from guardian.tables import Array, Bool
 from trainer import catalogue
 from trainer.catalogue import Source
@@ -106,6 +108,20 @@ def prepare(
     return builder.material()
 
 
+def held_out(data: Path, recipe: Recipe, homes: int, echo: Echo) -> Rows:
+    """Return what a recipe's thresholds rest on, with so many simulated homes: the recipe's own
+    and more of the same seed, none of which taught.
+
+    Raises InputError for what cannot be read.
+    """
+    builder = _Builder(recipe, echo)
+    for source in catalogue.of("calibrate"):
+        for path, stream in catalogue.streams(source, data):
+            builder.real(source, path, stream)
+    builder.simulated(homes, recipe.seed + HELD_OUT_SEED, "calibrate")
+    return builder.held_out()
+
+
 class _Builder:
     """Gathers rows source by source, so that no more than one capture is in memory."""
 
@@ -152,10 +168,11 @@ class _Builder:
         """Simulate homes and take them in; attacks of teaching homes become guests."""
         total = 0
         with tempfile.TemporaryDirectory() as folder:
-            for number, scenario in enumerate(training_homes(count, seed), 1):
+            for number, whole in enumerate(training_homes(count, seed), 1):
                 path = Path(folder) / "home.pcap"
-                simulate(_shorter(scenario, self._recipe.longest_h), path)
-                stream = thin(read(path))
+                scenario = _shorter(whole, self._recipe.longest_h)
+                simulate(scenario, path)
+                stream = thin(read(path, classes=classes_of(scenario)))
                 stream = replace(stream, utc_offset_s=int(scenario.utc_offset_h * 3_600))
                 found = self._gather(
                     use, [("simulated", scenario.name, stream, None)], self._recipe.limit
@@ -174,6 +191,9 @@ class _Builder:
                 "used_for": use,
             }
         )
+
+    def held_out(self) -> Rows:
+        return join(self._parts["calibrate"])
 
     def material(self) -> Material:
         self._grafts(self._recipe.grafts, self._attacks, "graft")
@@ -285,10 +305,12 @@ def thin(stream: Stream) -> Stream:
 def join(parts: list[Rows]) -> Rows:
     """Return rows of several parts as one."""
     names: tuple[tuple[str, str], ...] = ()
+    kinds: tuple[str, ...] = ()
     instances = []
     for part in parts:
         instances.append(part.instance + len(names))
         names += part.names
+        kinds += part.kinds or ("",) * len(part.names)
     return Rows(
         np.concatenate([p.x for p in parts]),
         np.concatenate([p.length for p in parts]),
@@ -296,7 +318,17 @@ def join(parts: list[Rows]) -> Rows:
         np.concatenate(instances),
         np.concatenate([p.clean for p in parts]),
         names,
+        kinds,
     )
+
+
+def classes_of(scenario: Scenario) -> dict[str, str]:
+    """Return the class of a simulated home's devices by MAC: who does desk work is a computer."""
+    at_desk = {event.device for event in scenario.infections if event.kind == "desk-work"}
+    return {
+        host.mac.hex(":"): COMPUTER if name in at_desk else PHONE if host.kind == "phone" else THING
+        for name, host in build(scenario)[0].hosts.items()
+    }
 
 
 def _shorter(scenario: Scenario, hours: float) -> Scenario:

@@ -48,6 +48,8 @@ class Rows:
     middle of an attack is no false alarm, and no threshold rests on it."""
     names: tuple[tuple[str, str], ...]
     """(group, source) of each instance."""
+    kinds: tuple[str, ...] = ()
+    """Class of device of each instance, empty where nobody said; of none where there are none."""
 
     def __len__(self) -> int:
         return len(self.x)
@@ -60,7 +62,13 @@ class Rows:
             self.instance[index],
             self.clean[index],
             self.names,
+            self.kinds,
         )
+
+    @property
+    def kind(self) -> Array:
+        """str[m]: the class of each row's device, empty where nobody said."""
+        return np.array(self.kinds or [""] * len(self.names), dtype=np.str_)[self.instance]
 
     def without(self, groups: Collection[str]) -> Rows:
         """Return the rows whose group is none of these; a graft has its host's and its guest's."""
@@ -91,6 +99,7 @@ def gather(
     rng = np.random.default_rng(seed)
     parts: list[tuple[F32, I32, Array, I64, Bool]] = []
     names: list[tuple[str, str]] = []
+    kinds: list[str] = []
     for group, source, stream, wanted in streams:
         chance = _chances(stream, wanted, limit)
         known: dict[int, int] = {}
@@ -107,6 +116,7 @@ def gather(
                 if d not in known:
                     known[d] = len(names)
                     names.append((group, source))
+                    kinds.append(stream.kinds.get(d, ""))
             instance = np.array([known[d] for d in device.tolist()], dtype=np.int64)
             parts.append(
                 (
@@ -122,7 +132,9 @@ def gather(
         none = np.zeros(0, np.int64)
         return Rows(x, none.astype(np.int32), none.astype(np.int8), none, none.astype(np.bool_), ())
     columns = [np.concatenate([part[k] for part in parts]) for k in range(5)]
-    return Rows(columns[0], columns[1], columns[2], columns[3], columns[4], tuple(names))
+    return Rows(
+        columns[0], columns[1], columns[2], columns[3], columns[4], tuple(names), tuple(kinds)
+    )
 
 
 def row_labels(stream: Stream, at: I64, outbound: Array, label: Array) -> Array:

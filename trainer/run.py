@@ -160,6 +160,7 @@ def save(run: Run, folder: Path) -> None:
         "sources": run.sources,
         "curves": run.curves,
         "names": {"golden": run.golden.names, "held_out": run.held_out.names},
+        "kinds": run.held_out.kinds,
     }
     (folder / "run.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
@@ -197,7 +198,9 @@ def _packed(name: str, rows: Rows) -> dict[str, Array]:
 def _unpacked(name: str, arrays: Any, about: dict[str, Any]) -> Rows:
     x, length, label, instance, clean = (arrays[f"{name}_{key}"] for key in _COLUMNS)
     names = tuple((str(group), str(source)) for group, source in about["names"][name])
-    return Rows(x, length, label, instance, clean, names)
+    # A run of an earlier Guardian has no classes of devices.
+    kinds = tuple(map(str, about.get("kinds", ()))) if name == "held_out" else ()
+    return Rows(x, length, label, instance, clean, names, kinds)
 
 
 def _weights(path: Path) -> list[Any]:

@@ -7,8 +7,8 @@ is the gateway's own code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from guardian.addresses import PRIVATE, Lan, pack
 from guardian.conns import ConnTable
 from guardian.const import ROWS_PER_CHUNK
 from guardian.decode import Decoder
+from guardian.deviceclass import THING
 from guardian.devices import DeviceTable
 from guardian.errors import InputError
 from guardian.features import NAMES, FeatureExtractor
@@ -46,6 +47,8 @@ class Stream:
     """int8[n]: index into CLASSES, -1 where nobody said."""
     lan: tuple[str, ...] = ()
     utc_offset_s: int = 0
+    kinds: Mapping[int, str] = field(default_factory=dict)
+    """Class of each device, of guardian.deviceclass.CLASSES; without one nobody said."""
 
     def __len__(self) -> int:
         return len(self.slices)
@@ -60,16 +63,33 @@ class Stream:
         )
 
 
-def read(path: Path, *, lan: tuple[str, ...] = (), judge: Judge | None = None) -> Stream:
+def read(
+    path: Path,
+    *,
+    lan: tuple[str, ...] = (),
+    judge: Judge | None = None,
+    classes: Mapping[str, str] | None = None,
+) -> Stream:
     """Read a capture or log with its labels: from its own columns, from `judge`, or from the
     simulator's .labels.csv beside a capture. Without any, every label is unknown.
 
-    Raises InputError where the file cannot be read or has a label without a class.
+    `classes` has the class of device by its key, "" of all others; where not given it is what
+    the gateway sees. Raises InputError where the file cannot be read or has a label without a
+    class.
     """
-    stream = _log(path, lan) if capture.sniff(path) == "log" else _capture(path, lan)
+    stream, devices = _log(path, lan) if capture.sniff(path) == "log" else _capture(path, lan)
+    stream = replace(stream, kinds=kinds_of(devices, classes))
     if judge is not None:
         stream = replace(stream, label=codes(judge(stream.slices)))
     return stream
+
+
+def kinds_of(devices: DeviceTable, classes: Mapping[str, str] | None) -> dict[int, str]:
+    """Return the class of each device by its index, as somebody said or as the gateway sees it."""
+    if classes is None:
+        return {device.index: device.kind for device in devices.devices()}
+    rest = classes.get("", THING)
+    return {device.index: classes.get(device.key, rest) for device in devices.devices()}
 
 
 def benign(conns: Conns) -> list[str]:
@@ -95,7 +115,7 @@ def malicious(name: str, *, orig: str = "", resp: str = "", resp_p: int | None =
     return judge
 
 
-def _log(path: Path, lan: tuple[str, ...]) -> Stream:
+def _log(path: Path, lan: tuple[str, ...]) -> tuple[Stream, DeviceTable]:
     home = Lan(lan)
     batches = list(zeeklog.read(path, home))
     records = Conns.concat([b.conns for b in batches])
@@ -113,27 +133,29 @@ def _log(path: Path, lan: tuple[str, ...]) -> Stream:
     devices.learn_from_conns(records)
     pieces, parent = slices.cut(records)
     orig, resp = devices.sides(pieces)
-    return Stream(path.name, pieces, orig, resp, label[parent], lan)
+    return Stream(path.name, pieces, orig, resp, label[parent], lan), devices
 
 
-def _capture(path: Path, lan: tuple[str, ...]) -> Stream:
-    pieces, orig, resp = slices_of(path, Lan(lan))
+def _capture(path: Path, lan: tuple[str, ...]) -> tuple[Stream, DeviceTable]:
+    devices = DeviceTable(Lan(lan))
+    pieces, orig, resp = slices_of(path, Lan(lan), devices)
     marks = simulated.labels_path(path)
     label = np.full(len(pieces), -1, dtype=np.int8)
     if marks.exists():
         label = codes(
             name or DROP for name in simulated.match(pieces, simulated.read_labels(marks))
         )
-    return Stream(path.name, pieces, orig, resp, label, lan)
+    return Stream(path.name, pieces, orig, resp, label, lan), devices
 
 
-def slices_of(path: Path, home: Lan) -> tuple[Conns, I32, I32]:
-    """Return the slices of a capture and their devices, as the gateway would have them.
+def slices_of(path: Path, home: Lan, devices: DeviceTable) -> tuple[Conns, I32, I32]:
+    """Return the slices of a capture and their devices, as the gateway would have them; the table
+    of devices learns from it.
 
     Captures made on a sending host have wrong checksums, so these are not judged. A capture that
     is cut off gives what came before the cut.
     """
-    devices, table = DeviceTable(home), ConnTable(home)
+    table = ConnTable(home)
     decoder = Decoder(ignore_checksums=True)
     parts: list[tuple[Conns, I32, I32]] = []
 

@@ -26,8 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from guardian import slices
+from guardian import deviceclass, slices
+from guardian.addresses import mac_pack
 from guardian.const import NS
+from guardian.deviceclass import THING
 from guardian.errors import InputError
 from guardian.schema import open_reader
 from guardian.storedconns import conns_of, is_database, lived, sides_of
@@ -134,13 +136,27 @@ def _stream(
     resp = np.array([index.get(b, -1) for _, b in sides], dtype=np.int32)
     label = _labels(db, rows, sides, count)
     pieces, parent = slices.cut(conns_of(rows))
-    stream = Stream("database", pieces, _of(orig, parent), _of(resp, parent), label[parent])
+    stream = Stream(
+        "database", pieces, _of(orig, parent), _of(resp, parent), label[parent],
+        kinds=_kinds(db, index),
+    )  # fmt: skip
     prefix = f"{home}." if home else ""
     # What stands before a slash would be taken for the capture that devices share.
     groups = {
         k: f"{prefix}{names.get(key, key)} ({key})".replace("/", "-") for key, k in index.items()
     }
     return stream, groups
+
+
+def _kinds(db: sqlite3.Connection, index: dict[str, int]) -> dict[int, str]:
+    """Return the class of each device by its index, by what it showed of itself."""
+    out = dict.fromkeys(index.values(), THING)
+    for row in _all(db, "kin"):
+        if row["key"] in index:
+            mac = 0 if row["key"].startswith("ip:") else mac_pack(row["key"])
+            names = json.loads(row["names"])
+            out[index[row["key"]]] = deviceclass.stored([mac], row["fingerprint"], names)
+    return out
 
 
 def _all(db: sqlite3.Connection, table: str) -> list[sqlite3.Row]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from guardian import deviceclass
 from guardian.tables import Conns
 from trainer import catalogue
 from trainer.catalogue import Source
@@ -19,7 +20,7 @@ from trainer.streams import Judge, benign, lan_with, malicious
 HOME, SETUP, ATTACK = "home", "set-up", "attack"
 
 JOY = "joy"
-THING, COMPUTER, PHONE = "thing", "computer", "phone"
+THING, COMPUTER, PHONE = deviceclass.THING, deviceclass.COMPUTER, deviceclass.PHONE
 CLASSES = (THING, COMPUTER, PHONE)
 
 
@@ -58,6 +59,7 @@ _UNSW = {
     "e0:f5:c6:02:0b:f5": PHONE, "60:92:17:66:d9:3e": PHONE,
 }  # fmt: skip
 _CLASSES: dict[str, Mapping[str, str]] = {
+    **catalogue.CLASSES,
     "unsw": _UNSW,
     "tplink": {"64:89:9a:86:a9:7d": PHONE, "68:a8:6d:06:e5:5e": COMPUTER},
     "sentinel": {
@@ -66,11 +68,6 @@ _CLASSES: dict[str, Mapping[str, str]] = {
     },
     "slips": {"": COMPUTER},
     "sanders": {"": COMPUTER},
-    "windows-pcs": {"": COMPUTER},
-    "nmap": {"": COMPUTER},
-    "njrat": {"": COMPUTER},
-    "exposed": {"": COMPUTER},
-    "joy-ikea": {f"ip:192.168.3.{n}": PHONE for n in (154, 177)},
 }  # fmt: skip
 
 _NDPI = "protocol-pcaps/ndpi"

@@ -273,7 +273,11 @@ class IncidentTable:
         if over and row is not None:
             # What joined an incident is counted there; the plain counters are not asked.
             asked = evidence.asked(young=young, joining=joining)
-            asked = asked.part(evidence.bad_share if bad else 1.0)
+            if bad:
+                asked = asked.part(evidence.bad_share)
+            else:
+                spent = self.week.spent(one.told, self.settings.a_week)
+                asked = asked.part(1.0 + evidence.week_more * spent)
             counted &= not self._evidence(device, home, row, line, asked, heavy)
         else:
             suspicion.under(one.key, level, self._line, one.told)

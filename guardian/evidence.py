@@ -90,6 +90,10 @@ class EvidenceSettings:
     """A cause that the user found bad on a device: its line there is the bundle's less so many log
     odds, and this share of the sum (and of the rows, two at least) opens an incident."""
 
+    week_more: float = 0.5
+    """In a week whose limit is spent so much more evidence is asked, of the sum and of the rows; in
+    a week that is spent in part, in proportion."""
+
     def adapting(self, adapt: bool) -> EvidenceSettings:
         """Return these with lines that follow a device's past within the usual bounds, or that
         do not at all."""
@@ -117,8 +121,8 @@ class Asked:
     rows: int
 
     def part(self, share: float) -> Asked:
-        """Return a share of it, two rows at least; all of it for a share of 1."""
-        return self if share >= 1.0 else Asked(share * self.level, max(2, round(share * self.rows)))
+        """Return a share of it, two rows at least, or more of it."""
+        return self if share == 1.0 else Asked(share * self.level, max(2, round(share * self.rows)))
 
 
 def log_odds(threat: float) -> float:

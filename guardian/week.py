@@ -57,6 +57,12 @@ class Week:
         if most:
             self.told = [*self.told, at][-most:]
 
+    def spent(self, now: int, most: int) -> float:
+        """Return how much of the week's limit is spent, 0 to 1; 0 where there is none."""
+        if not most or not self.told:
+            return 0.0
+        return min(1.0, sum(at + _WEEK_NS > now for at in self.told) / most)
+
     def room_at(self, most: int) -> int:
         """Return the moment from which on the week has room for another one, ns."""
         return self.told[-most] + _WEEK_NS if 0 < most <= len(self.told) else 0

@@ -564,6 +564,19 @@ def test_beyond_the_weeks_limit_incidents_are_held_back_and_still_recorded() -> 
     assert [e.change for e in later if e.change in ("opened", "held")] == ["opened", "held"]
 
 
+def test_the_more_of_a_week_is_spent_the_more_evidence_is_asked() -> None:
+    def asked(spent: int) -> float:
+        """Return the second at which a beacon is told, or held back, after some incidents."""
+        table = limited(2)
+        run(table, mixed(*(few(k * DAY) for k in range(spent))))
+        rows = beacon(4 * DAY, 30)
+        moments = [e.incident.opened for e in run(table, rows) if e.change in ("opened", "held")]
+        return (moments[0] - START * NS) / NS - 4 * DAY
+
+    none, half, full = (asked(spent) for spent in (0, 1, 2))
+    assert none < half < full <= 2 * none
+
+
 def test_without_a_limit_all_are_told() -> None:
     stories = mixed(*(few(k * DAY) for k in range(4)))
     assert len(opened(run(limited(0), stories, until=5 * DAY))) == 4
@@ -592,8 +605,8 @@ def test_what_is_still_open_when_there_is_room_is_told_then() -> None:
     kinds = [e.change for e in run(table, slow, until=2.2 * DAY)]
     assert "held" in kinds
     assert "opened" not in kinds
-    on = [replace(s, at=6.95 * DAY + 900.0 * k, uid=f"D{k}") for k, s in enumerate(slow)]
-    before = [e.change for e in run(table, on[:5], until=6.999 * DAY)]
+    on = [replace(s, at=6.9 * DAY + 900.0 * k, uid=f"D{k}") for k, s in enumerate(slow)]
+    before = [e.change for e in run(table, on, until=6.999 * DAY)]
     assert "held" in before
     assert "opened" not in before
     assert [e.change for e in table.tick(int((START + 7.001 * DAY) * NS))].count("opened") == 1

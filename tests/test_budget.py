@@ -28,6 +28,17 @@ def test_a_week_is_full_as_often_as_it_says(most: int, a_week: float) -> None:
     assert full(most, a_week) == pytest.approx(none / 20_000, abs=0.015)
 
 
+def test_what_is_spent_comes_back_after_seven_days() -> None:
+    week, day = Week(), 86_400 * NS
+    assert week.spent(0, 2) == 0.0
+    week.spend(day, 2)
+    assert (week.spent(2 * day, 2), week.spent(2 * day, 0)) == (0.5, 0.0)
+    week.spend(3 * day, 2)
+    assert week.spent(4 * day, 2) == week.spent(4 * day, 1) == 1.0
+    assert week.spent(8 * day, 2) == 0.5
+    assert week.spent(10 * day, 2) == 0.0
+
+
 def test_no_limit_costs_nothing_and_a_higher_one_less() -> None:
     assert full(0, 6.5) == full(2, 0.0) == 0.0
     shares = [full(most, 6.5) for most in range(1, 40)]

@@ -14,10 +14,13 @@ from trainer.trial.tables import short
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--only", type=click.Choice([p.replace(" ", "-") for p in PARTS]), default="in-place")
-def main(bundle: Path, data: Path, only: str) -> None:
+@click.option("--full-week", is_flag=True, help="Ask as much as where a week's limit is spent.")
+def main(bundle: Path, data: Path, only: str, full_week: bool) -> None:
     """Judge BUNDLE on the captures of DATA: one part of the protocol and the benign homes."""
     wanted = {only.replace("-", " "), HOMES}
-    report = judge_bundle(bundle, data, only=wanted, echo=lambda text: click.echo(text, err=True))
+    report = judge_bundle(
+        bundle, data, only=wanted, full_week=full_week, echo=lambda text: click.echo(text, err=True)
+    )
     click.echo(short(report), nl=False)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from guardian.arpwatch import Finding
 from guardian.bundle import Bundle
 from guardian.const import ROWS_PER_CHUNK
 from guardian.devices import DeviceTable
+from guardian.evidence import EvidenceSettings
 from guardian.features import FeatureExtractor
 from guardian.incidents import IncidentEvent
 from guardian.scoring import Scorer
@@ -91,13 +93,15 @@ class Bench:
     scorer: Scorer
     ruler: Ruler
     rivals: Rivals = field(default_factory=Rivals)
+    evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
+    """What the gateway asks."""
 
     @classmethod
-    def of(cls, bundle: Bundle, rivals: Rivals | None = None) -> Bench:
+    def of(cls, bundle: Bundle, rivals: Rivals | None = None, **given: Any) -> Bench:
         """Build the interpreters. Raises BundleError where the bundle does not run here."""
         scorer = Scorer(bundle)
         ruler = Ruler.of(bundle, scorer.score)
-        return cls(bundle, scorer, ruler, rivals or Rivals())
+        return cls(bundle, scorer, ruler, rivals or Rivals(), **given)
 
     def play(self, stream: Stream, devices: DeviceTable, arps: Sequence[Finding] = ()) -> Played:
         """Judge a stream whose slices come in the order they were told, and what its ARP gave
@@ -106,7 +110,9 @@ class Bench:
         extractor = FeatureExtractor(lan, utc_offset_s=stream.utc_offset_s)
         table = SequenceTable(self.bundle.window, len(self.bundle.features))
         incidents = {
-            name: Gathering(self.ruler, devices, lan, AlertSettings(counters=counters))
+            name: Gathering(
+                self.ruler, devices, lan, AlertSettings(self.evidence, counters=counters)
+            )
             for name, counters in ((GATEWAY, True), (MODELS, False))
         }
         opened: dict[str, list[Opened]] = {name: [] for name in incidents}

@@ -12,6 +12,7 @@ import numpy as np
 
 from guardian import bundle as bundles
 from guardian.errors import InputError
+from guardian.evidence import EvidenceSettings
 from trainer import joy
 from trainer.catalogue import JOY
 from trainer.trial import report
@@ -116,15 +117,18 @@ def judge_bundle(
     *,
     only: Collection[str] = PARTS,
     rivals: Rivals | None = None,
+    full_week: bool = False,
     echo: Echo = print,
 ) -> dict[str, Any]:
     """Judge a bundle on all captures for evaluation alone and return the report.
 
     `only` names the PARTS that are wanted; the benign homes are judged with any of them, since
-    all lines rest on them. Raises BundleError and InputError where something cannot be read.
+    all lines rest on them. With full_week as much evidence is asked as where a week's limit is
+    spent. Raises BundleError and InputError where something cannot be read.
     """
     bundle = bundles.load(folder)
-    course = Course(Bench.of(bundle, rivals or Rivals()), data, echo)
+    asked = EvidenceSettings().in_a_full_week() if full_week else EvidenceSettings()
+    course = Course(Bench.of(bundle, rivals or Rivals(), evidence=asked), data, echo)
     found = walk(course, subjects(), only)
     about = {"name": bundle.name, "version": bundle.version, "digest": bundle.digest}
     return {"bundle": about, **found}

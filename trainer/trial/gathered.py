@@ -31,9 +31,9 @@ class Gathering(IncidentTable):
         """By incident."""
 
     def _evidence(
-        self, device: str, home: Home, row: Row, line: float, asked: Asked, heavy: bool
+        self, device: str, home: Home, row: Row, line: float, asked: Asked, *rest: Any
     ) -> bool:
-        joined = super()._evidence(device, home, row, line, asked, heavy)
+        joined = super()._evidence(device, home, row, line, asked, *rest)
         if not joined:
             self._note(row, min(1.0, home.suspicion.weight(row) / asked.level))
         return joined

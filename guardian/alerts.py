@@ -35,6 +35,7 @@ from guardian.evidence import (
     log_odds,
 )
 from guardian.facts import Row
+from guardian.fetched import Questions
 from guardian.guesses import Guesses
 from guardian.homes import Home, Homes
 from guardian.incidents import Change, Incident, IncidentEvent
@@ -92,6 +93,7 @@ class IncidentTable:
         self._lan = lan
         self._line = log_odds(ruler.threat_line)
         evidence = self.settings.evidence
+        self._suspect = self._line - evidence.heavy_lower
         self._lines = {
             kind: class_line(self._line, log_odds(own), evidence.class_moves_most)
             for kind, own in ruler.class_lines.items()
@@ -103,6 +105,7 @@ class IncidentTable:
         )
         self._counters = Counters()
         self._carried, self._patient, self._guesses = Carried(), Patient(), Guesses()
+        self._questions = Questions()
         self._wishes = Wishes()
         self.homes = Homes(evidence, cuts=Cuts.of(ruler.usual, ruler.features))
         self._incidents: dict[str, dict[str, Open]] = {}
@@ -186,7 +189,7 @@ class IncidentTable:
         """
         self._counters = before._counters
         self._carried, self._patient = before._carried, before._patient
-        self._guesses = before._guesses
+        self._guesses, self._questions = before._guesses, before._questions
         ours, theirs = self._ruler, before._ruler
         if (ours.classes, ours.features) == (theirs.classes, theirs.features):
             self.homes.succeed(before.homes)
@@ -248,6 +251,7 @@ class IncidentTable:
             # The other device of the home opened it, and is judged for it.
             home.calm(one.told, one.peer, one.x)
             return
+        self._questions.look(device, one)
         evidence = self.settings.evidence
         suspicion = home.suspicion
         line = self._line_of(one.device, suspicion)
@@ -271,14 +275,11 @@ class IncidentTable:
             home.calm(one.told, one.peer, one.x)
             return
         if over and row is not None:
+            by_name = self._questions.named(device, row)
+            # What is being set up loads firmware, but not from an address.
+            asked = self._asked(young, joining and by_name is not False, bad, one.told)
             # What joined an incident is counted there; the plain counters are not asked.
-            asked = evidence.asked(young=young, joining=joining)
-            if bad:
-                asked = asked.part(evidence.bad_share)
-            else:
-                spent = self.week.spent(one.told, self.settings.a_week)
-                asked = asked.part(1.0 + evidence.week_more * spent)
-            counted &= not self._evidence(device, home, row, line, asked, heavy)
+            counted &= not self._evidence(device, home, row, line, asked, heavy, by_name)
         else:
             suspicion.under(one.key, level, self._line, one.told)
             if level < self._line:
@@ -301,8 +302,24 @@ class IncidentTable:
         high = suspicion.threat_past.high(evidence.past_rows)
         return device_line(self._line, base, high, evidence.raise_most)
 
+    def _asked(self, young: bool, joining: bool, bad: bool, told: int) -> Asked:
+        """Return how much evidence opens an incident of a device at a moment."""
+        evidence = self.settings.evidence
+        asked = evidence.asked(young=young, joining=joining)
+        if bad:
+            return asked.part(evidence.bad_share)
+        spent = self.week.spent(told, self.settings.a_week)
+        return asked.part(1.0 + evidence.week_more * spent)
+
     def _evidence(
-        self, device: str, home: Home, row: Row, line: float, asked: Asked, heavy: bool
+        self,
+        device: str,
+        home: Home,
+        row: Row,
+        line: float,
+        asked: Asked,
+        heavy: bool,
+        by_name: bool | None,
     ) -> bool:
         """Take a row over the line: it joins an open incident (true) or adds to the suspicion."""
         known = self._running(device, row.label)
@@ -317,8 +334,10 @@ class IncidentTable:
             home.suspicion.against_others(row)
             self._join(known, [row])
             return True
-        weight = self.settings.evidence.heavy_rows if heavy else 1
-        opening = home.suspicion.over(row, line, asked, weight)
+        evidence = self.settings.evidence
+        weight = evidence.heavy_rows if heavy else 1
+        share = evidence.named_share if by_name else 1.0
+        opening = home.suspicion.over(row, line, asked, weight, share)
         if opening is not None:
             self._open(device, home, opening, row.told)
         return opening is not None
@@ -370,7 +389,8 @@ class IncidentTable:
         elif one.clue == REFUSED:
             finding = self._guesses.look(device, one, level, new_peer)
         if finding is None and one.clue not in (MESSAGES, MINING, REFUSED):
-            finding = self._patient.look(device, one, row, level, new_peer)
+            suspected = self._ruler.classes[one.cause] == "c2" and level >= self._suspect
+            finding = self._patient.look(device, one, row, level, new_peer, suspected)
         if finding is not None:
             rows = [
                 r for r in finding.rows if not self._allowed(device, r, finding.cause, one.told)

@@ -58,6 +58,9 @@ class EvidenceSettings:
     few_targets_factor: float = 3.0
     """With fewer, what looks like a scan may be a device whose cloud is away: so much more of it
     is asked."""
+    named_share: float = 1.0 / 3.0
+    """What a download from a machine that was known by name adds of what one from an address does:
+    it may be new firmware, or an app."""
     learning_s: float = 6 * 3_600.0
     """Age at which a device is settled; until then `unusual` is silent."""
     device_half_life_s: float = 600.0

@@ -9,8 +9,10 @@ Both rest on names. Who wants a service asks DNS for it first; malware has addre
 * A stranger: a device that is settled and asks for names begins to talk to a machine outside that
   it never had to do with, nameless, on a port that is new to it, and goes on: STRANGER_TIMES slices
   over STRANGER_S at least, next to nothing in each. Who has more than MOST_STRANGERS of them has an
-  app with a network of its own. What a device did in its first LEARNING_S is never strange: some
-  ask for a name once, when they start, and keep the address for days.
+  app with a network of its own. In a device's first LEARNING_S some lines are like that: many
+  ask for a name once, when they start, and keep the address for days. So what began then (YOUNG_S
+  after its first call at the earliest) counts only where the models nearly say C&C of its first
+  slice.
 
 What was seen is forgotten at a restart; the machines that a device knew are not (habits.py).
 """
@@ -33,6 +35,7 @@ NAMED_S = 30
 _NAMED_NS = NAMED_S * NS
 SCAN_TARGETS, SCAN_S, SCAN_LEAST_S, SCAN_SHARE = 20, 3 * 86_400, 3_600, 0.8
 LEARNING_S = 6 * 3_600
+YOUNG_S = 600
 STRANGER_TIMES, STRANGER_S, STRANGER_BYTES, MOST_STRANGERS = 12, 3_600, 4_096, 3
 BY_CHANCE = 0.25
 """Share of a stranger's calls that may follow a question, which was for another's name."""
@@ -88,9 +91,16 @@ class Patient:
         self._devices: OrderedDict[str, _Device] = OrderedDict()
 
     def look(
-        self, device: str, one: Seen, row: Row | None, level: float, new_peer: bool
+        self,
+        device: str,
+        one: Seen,
+        row: Row | None,
+        level: float,
+        new_peer: bool,
+        suspected: bool = False,
     ) -> Finding | None:
-        """Take a slice that has a clue, in the order of time; `row` where it was made already.
+        """Take a slice that has a clue, in the order of time; `row` where it was made already,
+        `suspected` where the models nearly say C&C.
 
         Return what it completes or continues.
         """
@@ -110,7 +120,7 @@ class Patient:
         nameless = not 0 <= one.begun - state.asked < _NAMED_NS
         target = one.peer, one.port
         if clue != SILENT:
-            return _answered(state, target, one, nameless, level, new_peer)
+            return _answered(state, target, one, nameless, level, new_peer, suspected)
         if not nameless or one.port in state.ports:
             return None
         if target in state.answered or target in state.silent:
@@ -160,7 +170,13 @@ def _silent(state: _Device, target: Target, row: Row) -> Finding | None:
 
 
 def _answered(
-    state: _Device, target: Target, one: Seen, nameless: bool, level: float, new_peer: bool
+    state: _Device,
+    target: Target,
+    one: Seen,
+    nameless: bool,
+    level: float,
+    new_peer: bool,
+    suspected: bool,
 ) -> Finding | None:
     finding = None
     first = not one.piece
@@ -168,7 +184,7 @@ def _answered(
         if first and not nameless:
             state.named += 1
         if target in state.strangers or (first and nameless and new_peer):
-            finding = _outside(state, target, one, nameless, level, new_peer)
+            finding = _outside(state, target, one, nameless, level, new_peer, suspected)
     if first:
         if target in state.silent:
             state.drop(target)
@@ -180,11 +196,18 @@ def _answered(
 
 
 def _outside(
-    state: _Device, target: Target, one: Seen, nameless: bool, level: float, new_peer: bool
+    state: _Device,
+    target: Target,
+    one: Seen,
+    nameless: bool,
+    level: float,
+    new_peer: bool,
+    suspected: bool,
 ) -> Finding | None:
     known = state.strangers.get(target)
     if known is None:
-        if one.port in state.ports or one.told - state.first < LEARNING_S * NS:
+        least = YOUNG_S if suspected else LEARNING_S
+        if one.port in state.ports or one.told - state.first < least * NS:
             return None
         for old in [t for t, s in state.strangers.items() if s.last < one.told - FORGET_S * NS]:
             del state.strangers[old]

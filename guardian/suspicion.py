@@ -11,6 +11,9 @@ from guardian.facts import Key, Row
 
 UNUSUAL = "unusual"
 SCAN = "scan"
+ROUNDING = 0.05
+"""A sum is held to the tenth against what is asked: three very sure rows are six, whatever the
+seconds between them took off."""
 
 
 def _pending() -> deque[Row]:
@@ -55,14 +58,16 @@ class Suspicion:
         self.threat_past = Past()
         self.anomaly_past = Past()
 
-    def over(self, row: Row, line: float, asked: Asked, weight: int = 1) -> Opening | None:
+    def over(
+        self, row: Row, line: float, asked: Asked, weight: int = 1, share: float = 1.0
+    ) -> Opening | None:
         """Take a row at or over the line; return what it completes, given what is asked.
 
-        The row counts as `weight` rows. It speaks a little against the other causes: what flickers
-        between two labels is mostly one thing.
+        The row counts as `weight` rows, but `share` of what they add. It speaks a little against
+        the other causes: what flickers between two labels is mostly one thing.
         """
         s = self._settings
-        up = weight * step_up(row.level, line)
+        up = share * weight * step_up(row.level, line)
         self.against_others(row)
         whole = self._causes.setdefault(row.label, _Case())
         whole.rise(row, up, s.device_half_life_s, weight)
@@ -87,7 +92,7 @@ class Suspicion:
 
     def _enough(self, case: _Case, cause: str, asked: Asked) -> bool:
         s = self._settings
-        if case.sum.value < asked.level or case.sum.rows < asked.rows:
+        if case.sum.value < asked.level - ROUNDING or case.sum.rows < asked.rows:
             return False
         if cause != SCAN or case.sum.value >= s.few_targets_factor * asked.level:
             return True

@@ -6,6 +6,7 @@ from guardian.const import NS
 from guardian.counters import UDP, Counters, silent
 from guardian.seen import Seen
 
+DOWNLOAD = "download"
 DHCP = 67
 JOINS_NS = 120 * NS
 """A device that asks for an address so soon after it was first seen is a new one."""
@@ -19,7 +20,7 @@ def named(cause: str, one: Seen, heavy: bool) -> str:
     """
     if heavy:
         return "flood"
-    return "c2" if cause == "download" and one.got < LEAST_DOWNLOAD else cause
+    return "c2" if cause == DOWNLOAD and one.got < LEAST_DOWNLOAD else cause
 
 
 def is_heavy(one: Seen) -> bool:

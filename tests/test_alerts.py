@@ -707,7 +707,7 @@ def test_a_download_of_next_to_nothing_is_a_call() -> None:
     rows = [replace(s, cause="download") for s in beacon(number=9)]
     (event,) = opened(run(incident_table(), rows))
     assert event.incident.cause == "c2"
-    rows = [replace(s, resp_bytes=40_000) for s in rows]
+    rows = [replace(s, resp_bytes=40_000, host="") for s in rows]
     (event,) = opened(run(incident_table(), rows))
     assert event.incident.cause == "download"
 

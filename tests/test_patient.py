@@ -10,10 +10,10 @@ from guardian.alerts import AlertSettings, Allow, IncidentTable
 from guardian.carried import MAX_CARRYING, Carried
 from guardian.incidents import Incident
 from guardian.mining import mining
-from guardian.patient import MAX_WATCHED, SCAN_TARGETS, Patient
+from guardian.patient import MAX_WATCHED, SCAN_TARGETS, YOUNG_S, Patient
 from guardian.seen import see
 from guardian.service import sniff
-from tests.incident_rows import CAMERA, MACS, S, incident_table, mixed, run, tables
+from tests.incident_rows import CAMERA, LINE, MACS, S, incident_table, mixed, run, tables
 
 HOUR, DAY = 3_600.0, 86_400.0
 
@@ -136,6 +136,27 @@ def test_a_held_line_to_a_stranger_is_found() -> None:
 )  # fmt: skip
 def test_what_is_no_stranger(why: str, rows: list[S]) -> None:
     assert told(mixed(asks(number=400), rows)) == [], why
+
+
+def test_a_stranger_of_a_new_device_needs_the_models_doubt() -> None:
+    """Just under the line is enough, at the beginning; what keeps its address for days has none."""
+    rows = strange(at=HOUR)
+    doubted = [replace(rows[0], threat=LINE - 0.1, cause="c2"), *rows[1:]]
+    (one,) = told(mixed(asks(number=400), doubted))
+    assert (one.cause, one.speaker, one.count) == ("c2", "counter", 12)
+    for why in (
+        rows,
+        [replace(doubted[0], cause="scan"), *rows[1:]],
+        [replace(doubted[0], threat=0.3), *rows[1:]],
+        [rows[0], replace(rows[1], threat=LINE - 0.1, cause="c2"), *rows[2:]],
+    ):
+        assert told(mixed(asks(number=400), why)) == []
+
+
+def test_in_its_first_minutes_a_device_has_no_strangers() -> None:
+    rows = strange(at=60.0 + YOUNG_S / 2)
+    doubted = [replace(rows[0], threat=LINE - 0.1, cause="c2"), *rows[1:]]
+    assert told(mixed(asks(number=400), doubted)) == []
 
 
 def test_a_device_that_asks_nothing_of_dns_has_no_strangers() -> None:

@@ -18,7 +18,7 @@ from guardian import addresses
 from guardian.addresses import Lan
 from guardian.arpwatch import Finding, arp_rows
 from guardian.carried import Carried
-from guardian.clues import MESSAGES, MINING, REFUSED
+from guardian.clues import KNOCK, MESSAGES, MINING, REFUSED
 from guardian.const import MAX_OPEN_INCIDENTS, NS
 from guardian.counters import PINGS, TCP, Counters, silent
 from guardian.counters import Finding as Counted
@@ -254,7 +254,7 @@ class IncidentTable:
         self._questions.look(device, one)
         evidence = self.settings.evidence
         suspicion = home.suspicion
-        line = self._line_of(one.device, suspicion)
+        line = self._line_of(one, suspicion)
         heavy = self.settings.counters and is_heavy(one)
         cause = named(self._ruler.classes[one.cause], one, heavy)
         bad = self._wishes.watched(device, cause, one.told)
@@ -289,16 +289,19 @@ class IncidentTable:
             self._count(device, home, row)
         if counted and one.piece == 0 and one.proto in _ANSWERING and not is_silent(one):
             self._counters.answered(device, one.told, one.peer)
-        if counted and one.clue:
+        knocks = one.clue == KNOCK and not one.outbound and self.settings.counters
+        if one.clue and (counted or knocks):
             self._clue(device, home, one, row, level, new_peer)
         trouble = self._troubled(device)
         suspicion.threat_past.add(level, one.told, trouble)
         suspicion.anomaly_past.add(odd, one.told, trouble)
 
-    def _line_of(self, index: int, suspicion: Suspicion) -> float:
-        """Return a device's line: that of its class, raised by its past."""
-        evidence = self.settings.evidence
-        base = self._lines.get(self._devices.kind(index), self._line) if self._lines else self._line
+    def _line_of(self, one: Seen, suspicion: Suspicion) -> float:
+        """Return a device's line: that of its class, raised by its past. What others do to a
+        computer is no computer's doing."""
+        evidence, base = self.settings.evidence, self._line
+        if self._lines and one.outbound:
+            base = self._lines.get(self._devices.kind(one.device), base)
         high = suspicion.threat_past.high(evidence.past_rows)
         return device_line(self._line, base, high, evidence.raise_most)
 
@@ -386,9 +389,9 @@ class IncidentTable:
         finding = None
         if one.clue <= MINING:
             finding = self._carried.look(device, one, level, new_peer)
-        elif one.clue == REFUSED:
+        elif one.clue in (REFUSED, KNOCK):
             finding = self._guesses.look(device, one, level, new_peer)
-        if finding is None and one.clue not in (MESSAGES, MINING, REFUSED):
+        if finding is None and one.clue not in (MESSAGES, MINING, REFUSED, KNOCK):
             suspected = self._ruler.classes[one.cause] == "c2" and level >= self._suspect
             finding = self._patient.look(device, one, row, level, new_peer, suspected)
         if finding is not None:

@@ -20,6 +20,7 @@ from guardian.deviceclass import COMPUTER, PHONE, THING
 from guardian.devices import Device, DeviceTable
 from guardian.dhcp import fingerprint_of
 from guardian.evidence import EvidenceSettings, class_line, device_line, log_odds, own_line
+from guardian.featurelist import NAMES as FEATURES
 from guardian.privacy import Privacy
 from guardian.scoring import Scorer
 from guardian.store import Store
@@ -207,6 +208,11 @@ def test_each_class_has_its_line(kind: str, found: bool) -> None:
     assert opened(table_of(kind, {}), calm(), beacon(600, threat=BETWEEN)), "no lines, as before"
 
 
+def test_what_others_do_to_a_computer_is_judged_by_the_bundles_line() -> None:
+    flood = [replace(s, outbound=False, cause="flood") for s in beacon(600, threat=BETWEEN)]
+    assert opened(table_of(COMPUTER, {COMPUTER: 0.9}), calm(), flood) == ["flood"]
+
+
 def test_a_class_may_be_stricter() -> None:
     weak = [calm(), beacon(600, threat=0.7)]
     assert not opened(table_of(PHONE, {}), *weak)
@@ -295,8 +301,9 @@ def held(devices: dict[str, list[tuple[str, float]]], size: int = 100) -> tuple[
     instance = np.repeat(np.arange(len(every)), size)
     n = len(instance)
     threat = np.concatenate([np.linspace(0.0, top, size) for _, _, top in every])
+    x = np.zeros((n, 1, len(FEATURES)), np.float32)
     found = Rows(
-        np.zeros((n, 1, 1), np.float32), np.ones(n, np.int32), np.zeros(n, np.int8), instance,
+        x, np.ones(n, np.int32), np.zeros(n, np.int8), instance,
         np.ones(n, np.bool_), tuple((group, group) for _, group, _ in every),
         tuple(kind for kind, _, _ in every),
     )  # fmt: skip
@@ -330,6 +337,7 @@ def test_only_captures_make_a_class_stricter_and_attackers_say_nothing() -> None
         replace(rows_, label=np.full(len(rows_), 2, np.int8)),
         replace(rows_, clean=np.zeros(len(rows_), np.bool_)),
         replace(rows_, kinds=()),
+        replace(rows_, x=np.ones_like(rows_.x)),  # others opened these connections
     ):
         assert classlines.drawn(changed, threat, 0.6, 0.002) == {}
 

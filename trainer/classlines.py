@@ -2,8 +2,8 @@
 things do.
 
 Each line is reached by the share of held-out benign sequences of its class by which the bundle's
-line was drawn for all, and lies between that one and the bundle's: the more devices of the class
-there were, the nearer its own.
+line was drawn for all, of those that end in a connection that the device opened; and it lies
+between that one and the bundle's: the more devices of the class there were, the nearer its own.
 
 `python -m trainer.classlines BUNDLE --data DATA` draws them for a bundle that is there already,
 `--write` puts them into its manifest, `--claim` judges what they cost.
@@ -27,6 +27,7 @@ from guardian.bundle import Bundle
 from guardian.deviceclass import CLASSES, THING
 from guardian.errors import BundleError, GuardianError
 from guardian.evidence import log_odds
+from guardian.featurelist import NAMES
 from guardian.minisign import SUFFIX
 from guardian.scoring import Scorer
 from guardian.tables import F32, Sequences
@@ -37,6 +38,7 @@ from trainer.rows import Rows
 
 Echo = Callable[[str], None]
 
+INBOUND = NAMES.index("inbound")
 FEWEST = 5
 """Devices of a class under which it takes the bundle's line."""
 SHRINK = 10.0
@@ -68,8 +70,9 @@ def drawn(rows: Rows, threat: F32, line: float, share: float) -> dict[str, Class
     than the bundle's: people are livelier than a simulator.
     """
     out: dict[str, ClassLine] = {}
+    opened = rows.x[:, -1, INBOUND] < 0.5
     for kind in CLASSES:
-        hit = (rows.label == 0) & rows.clean & (rows.kind == kind)
+        hit = (rows.label == 0) & rows.clean & opened & (rows.kind == kind)
         count = np.bincount(rows.instance[hit], minlength=len(rows.names))
         devices = int((count >= LEAST_ROWS).sum())
         if kind == THING or devices < FEWEST:

@@ -7,16 +7,19 @@ import numpy as np
 from guardian.facts import FAILED
 from guardian.tables import I64, Array, Conns
 
-NOTHING, DNS, MESSAGES, MINING, REFUSED, SILENT, ANSWERED, OUTSIDE = range(8)
+NOTHING, DNS, MESSAGES, MINING, REFUSED, KNOCK, SILENT, ANSWERED, OUTSIDE = range(9)
 """A question of DNS by UDP; much in an MQTT connection; a miner's words; a login that an MQTT
-broker refused; TCP that nobody answered; a new TCP connection within the home that was answered,
-and any outside."""
+broker refused; a session that a machine outside opened where passwords are asked; TCP that nobody
+answered; a new TCP connection within the home that was answered, and any outside."""
 
 MANY_BYTES = 4_096
 """Less of an MQTT connection in a slice is not counted."""
 
 MINERS = (b"stratum", b"monero")
 """Services that only coin miners and their network speak."""
+
+ASKING = (b"ssh", b"ftp", b"telnet", b"rdp", b"rfb")
+"""Services that ask for a password."""
 
 _TCP, _UDP, _DNS_PORT = 6, 17, 53
 
@@ -39,6 +42,7 @@ def clues(slices: Conns, row: I64) -> Array:
         if mqtt.any():
             out[mqtt & first & slices.refused[row]] = REFUSED
             out[mqtt & (slices.orig_bytes[row] >= MANY_BYTES)] = MESSAGES
+        out[first & ~slices.local_orig[row] & np.isin(service, ASKING)] = KNOCK
         for miner in MINERS:
             out[service == miner] = MINING
     return out

@@ -114,6 +114,7 @@ def tables(rows: Sequence[S], devices: DeviceTable) -> tuple[Conns, FeatureRows,
         slices.host[k] = s.host.encode()
         slices.service[k] = s.service.encode()
         slices.refused[k] = s.refused
+        slices.local_orig[k] = Lan().local(slices.orig[k : k + 1])[0]
         scores.threat[k], scores.anomaly[k] = s.threat, s.anomaly
         cause = CLASSES.index(s.cause)
         probability[k, 0] = 1.0 - s.threat

@@ -69,6 +69,37 @@ def test_what_is_no_guessing(why: str, rows: list[S]) -> None:
     assert told(rows) == [], why
 
 
+def knocks(number: int = 40, *, every: float = 10.0) -> list[S]:
+    """Return sessions of SSH that one stranger opens."""
+    return [
+        S(10.0 + k * every, peer="203.0.113.9", port=22, service="ssh", outbound=False,
+          uid=f"K{k}")
+        for k in range(number)
+    ]  # fmt: skip
+
+
+def test_a_stranger_who_opens_one_session_after_the_other_guesses() -> None:
+    (one,) = told(knocks())
+    assert (one.cause, one.speaker, one.count) == ("brute-force", "counter", GUESSES)
+    assert "port 22 that one machine outside opened" in one.explanation
+
+
+@pytest.mark.parametrize(
+    ("why", "rows"),
+    [
+        ("fewer", knocks(GUESSES - 1)),
+        ("seldom", knocks(every=20.0)),
+        ("a machine of the home", [replace(s, peer="192.168.1.9") for s in knocks()]),
+        ("the home's own device opens them", [replace(s, outbound=True) for s in knocks()]),
+        ("the same session goes on",
+         [replace(s, piece=k, uid="K", final=False) for k, s in enumerate(knocks())][1:]),
+        ("a page: no password is asked", [replace(s, service="http") for s in knocks()]),
+    ],
+)  # fmt: skip
+def test_what_is_no_stranger_that_guesses(why: str, rows: list[S]) -> None:
+    assert told(rows) == [], why
+
+
 def test_memory_is_bounded() -> None:
     home = incident_table()
     slices, feature_rows, scores = tables(guesses(1), home._devices)

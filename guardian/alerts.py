@@ -18,7 +18,7 @@ from guardian import addresses
 from guardian.addresses import Lan
 from guardian.arpwatch import Finding, arp_rows
 from guardian.carried import Carried
-from guardian.clues import MESSAGES, MINING, REFUSED
+from guardian.clues import KNOCK, MESSAGES, MINING, REFUSED
 from guardian.const import MAX_OPEN_INCIDENTS, NS
 from guardian.counters import PINGS, TCP, Counters, silent
 from guardian.counters import Finding as Counted
@@ -289,7 +289,8 @@ class IncidentTable:
             self._count(device, home, row)
         if counted and one.piece == 0 and one.proto in _ANSWERING and not is_silent(one):
             self._counters.answered(device, one.told, one.peer)
-        if counted and one.clue:
+        knocks = one.clue == KNOCK and not one.outbound and self.settings.counters
+        if one.clue and (counted or knocks):
             self._clue(device, home, one, row, level, new_peer)
         trouble = self._troubled(device)
         suspicion.threat_past.add(level, one.told, trouble)
@@ -388,9 +389,9 @@ class IncidentTable:
         finding = None
         if one.clue <= MINING:
             finding = self._carried.look(device, one, level, new_peer)
-        elif one.clue == REFUSED:
+        elif one.clue in (REFUSED, KNOCK):
             finding = self._guesses.look(device, one, level, new_peer)
-        if finding is None and one.clue not in (MESSAGES, MINING, REFUSED):
+        if finding is None and one.clue not in (MESSAGES, MINING, REFUSED, KNOCK):
             suspected = self._ruler.classes[one.cause] == "c2" and level >= self._suspect
             finding = self._patient.look(device, one, row, level, new_peer, suspected)
         if finding is not None:

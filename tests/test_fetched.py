@@ -55,9 +55,10 @@ def test_four_of_a_young_device_are() -> None:
     assert one.cause == "download"
 
 
-def test_a_quarter_of_an_hour_between_sure_files_does_take_away() -> None:
-    apart = [replace(s, peer=f"45.9.20.{k}", at=100 + 900.0 * k) for k, s in enumerate(loads(4))]
-    assert told(apart) == []
+def test_minutes_between_sure_files_do_take_away() -> None:
+    for every, found in ((2.0, 1), (60.0, 0)):
+        apart = [replace(s, peer=f"45.9.20.{k}") for k, s in enumerate(loads(3, every=every))]
+        assert len(told(apart)) == found
 
 
 @pytest.mark.parametrize(

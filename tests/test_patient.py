@@ -154,9 +154,10 @@ def test_a_stranger_of_a_new_device_needs_the_models_doubt() -> None:
 
 
 def test_in_its_first_minutes_a_device_has_no_strangers() -> None:
-    rows = strange(at=60.0 + YOUNG_S / 2)
-    doubted = [replace(rows[0], threat=LINE - 0.1, cause="c2"), *rows[1:]]
-    assert told(mixed(asks(number=400), doubted)) == []
+    for at, found in ((YOUNG_S - 150.0, 0), (YOUNG_S + 150.0, 1)):
+        rows = strange(at=at)
+        doubted = [replace(rows[0], threat=LINE - 0.1, cause="c2"), *rows[1:]]
+        assert len(told(mixed(asks(number=400), doubted))) == found
 
 
 def test_a_device_that_asks_nothing_of_dns_has_no_strangers() -> None:

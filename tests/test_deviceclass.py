@@ -390,3 +390,13 @@ def test_a_device_by_address_alone_is_a_thing() -> None:
     table = DeviceTable(Lan())
     table.load([Device(0, "ip:192.168.1.7", "", ("192.168.1.7",), "Annas-iPhone", False, 1, 2)])
     assert table.kind(0) == THING
+
+
+def test_the_shipped_bundle_spares_computers_within_bounds() -> None:
+    shipped = bundles.load(bundles.default_path())
+    assert set(shipped.class_thresholds) <= {PHONE, COMPUTER}, "what shows nothing has one line"
+    most = EvidenceSettings().class_moves_most
+    for line in shipped.class_thresholds.values():
+        assert abs(log_odds(line) - log_odds(shipped.threat_threshold)) <= most
+    page = (shipped.folder / bundles.CARD).read_text(encoding="utf-8")
+    assert card.classes(shipped.class_thresholds) in page

@@ -12,15 +12,12 @@ How much evidence it takes stands in evidence.py. Here is what becomes of it:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from guardian import addresses
 from guardian.addresses import Lan
 from guardian.arpwatch import Finding, arp_rows
-from guardian.carried import Carried
-from guardian.clues import KNOCK, MESSAGES, MINING, REFUSED
 from guardian.const import MAX_OPEN_INCIDENTS, NS
-from guardian.counters import PINGS, TCP, Counters, silent
 from guardian.counters import Finding as Counted
 from guardian.devices import DeviceTable
 from guardian.drift import Cuts
@@ -36,17 +33,16 @@ from guardian.evidence import (
 )
 from guardian.facts import Row
 from guardian.fetched import Questions
-from guardian.guesses import Guesses
 from guardian.homes import Home, Homes
 from guardian.incidents import Change, Incident, IncidentEvent
 from guardian.lifecycle import FOREVER, SEVERITIES, LifeSettings, Open, restored, severity_of
-from guardian.patient import Patient
+from guardian.plainrules import PlainRules
 from guardian.seen import Seen, see
 from guardian.suspicion import UNUSUAL, Opening, Suspicion
 from guardian.tables import Conns, FeatureRows, Scores
 from guardian.week import Week
 from guardian.wishes import HOLDS, Allow, Feedback, Snooze, Watch, Wish, Wishes
-from guardian.witness import is_heavy, is_notable, is_silent, joins, named
+from guardian.witness import is_heavy, is_notable, joins, named
 
 __all__ = [
     "AlertSettings",
@@ -57,9 +53,6 @@ __all__ = [
     "Snooze",
     "Watch",
 ]
-
-_ANSWERING = (TCP, *PINGS)
-"""Protocols in which an answer is to be expected."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +96,7 @@ class IncidentTable:
             evidence.unusual_contrast,
             _level(ruler.ordinary_anomaly, lambda v: doublings(v / ruler.anomaly_line)),
         )
-        self._counters = Counters()
-        self._carried, self._patient, self._guesses = Carried(), Patient(), Guesses()
+        self._rules = PlainRules()
         self._questions = Questions()
         self._wishes = Wishes()
         self.homes = Homes(evidence, cuts=Cuts.of(ruler.usual, ruler.features))
@@ -187,9 +179,7 @@ class IncidentTable:
         What plain counters and rules saw always does; what added up by class, where the classes
         and the features are the same.
         """
-        self._counters = before._counters
-        self._carried, self._patient = before._carried, before._patient
-        self._guesses, self._questions = before._guesses, before._questions
+        self._rules, self._questions = before._rules, before._questions
         ours, theirs = self._ruler, before._ruler
         if (ours.classes, ours.features) == (theirs.classes, theirs.features):
             self.homes.succeed(before.homes)
@@ -285,13 +275,12 @@ class IncidentTable:
             if level < self._line:
                 home.calm(one.told, one.peer, one.x)
             self._odd(device, home, one, odd, young)
-        if counted and row is not None:
-            self._count(device, home, row)
-        if counted and one.piece == 0 and one.proto in _ANSWERING and not is_silent(one):
-            self._counters.answered(device, one.told, one.peer)
-        knocks = one.clue == KNOCK and not one.outbound and self.settings.counters
-        if one.clue and (counted or knocks):
-            self._clue(device, home, one, row, level, new_peer)
+        if self.settings.counters:
+            suspected = self._ruler.classes[one.cause] == "c2" and level >= self._suspect
+            for finding in self._rules.look(
+                device, one, row, level, new_peer, counted=counted, suspected=suspected
+            ):
+                self._counted(device, home, finding, one.told)
         trouble = self._troubled(device)
         suspicion.threat_past.add(level, one.told, trouble)
         suspicion.anomaly_past.add(odd, one.told, trouble)
@@ -374,41 +363,15 @@ class IncidentTable:
             if opening is not None:
                 self._open(device, home, opening, one.told)
 
-    def _count(self, device: str, home: Home, row: Row) -> None:
-        """Let the plain counters see a row."""
-        finding = self._counters.giant(row)
-        if finding is None and row.piece == 0 and silent(row.proto, row.conn_state, row.resp_pkts):
-            finding = self._counters.unanswered(device, row)
-        if finding is not None:
-            self._counted(device, home, finding, row.told)
-
-    def _clue(
-        self, device: str, home: Home, one: Seen, row: Row | None, level: float, new_peer: bool
-    ) -> None:
-        """Let the rules that look at what is carried, and those with patience, see a slice."""
-        finding = None
-        if one.clue <= MINING:
-            finding = self._carried.look(device, one, level, new_peer)
-        elif one.clue in (REFUSED, KNOCK):
-            finding = self._guesses.look(device, one, level, new_peer)
-        if finding is None and one.clue not in (MESSAGES, MINING, REFUSED, KNOCK):
-            suspected = self._ruler.classes[one.cause] == "c2" and level >= self._suspect
-            finding = self._patient.look(device, one, row, level, new_peer, suspected)
-        if finding is not None:
-            rows = [
-                r for r in finding.rows if not self._allowed(device, r, finding.cause, one.told)
-            ]
-            if rows:
-                self._counted(device, home, replace(finding, rows=rows), one.told)
-
     def _counted(self, device: str, home: Home, finding: Counted, told: int) -> None:
         """Let what a plain counter or rule saw open an incident, or join its own."""
+        rows = [r for r in finding.rows if not self._allowed(device, r, finding.cause, told)]
         known = self._running(device, finding.cause)
-        if known is None:
-            opening = Opening(finding.cause, finding.rows)
+        if known is None and rows:
+            opening = Opening(finding.cause, rows)
             self._open(device, home, opening, told, counter=finding.sentence)
-        elif known.counter:
-            self._join(known, finding.rows)
+        elif known is not None and known.counter and rows:
+            self._join(known, rows)
 
     # --- incidents ------------------------------------------------------------
 

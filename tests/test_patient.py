@@ -171,7 +171,7 @@ def test_a_machine_known_from_before_is_no_stranger() -> None:
     first = table()
     early = [S(10.0, peer="45.9.20.7", port=6_667)]
     run(first, early)
-    first._patient = Patient()
+    first._rules._patient = Patient()
     assert [e for e in run(first, rows) if e.change == "opened"] == []
 
 

@@ -296,7 +296,8 @@ class Twin:
             "conn_state": _state(conn), "missed_bytes": conn.missed,
             "history": conn.history.encode(), "orig_pkts": o.pkts, "orig_ip_bytes": o.ip_bytes,
             "resp_pkts": r.pkts, "resp_ip_bytes": r.ip_bytes, "piece": 0, "final": True,
-            "age": duration, "told": told, "refused": bool(service.refused(np.array([conn.memory]))[0]),
+            "age": duration, "told": told,
+            "refused": bool(service.refused(np.array([conn.memory]))[0]),
             "local_orig": bool(self.lan.local(pack_all([o.address]))[0]) or _link(o.address),
             "local_resp": bool(self.lan.local(pack_all([r.address]))[0]) or _link(r.address),
         }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,7 @@ from tests.test_devices import P, decoded
 from tests.test_kin import announces, asks, guardian, home, record, speaks, watch
 from trainer import calibrate, card, classlines, recipe, rows, streams
 from trainer.rows import Rows
+from trainer.sets import guardiandb
 
 MADE_UP, BOUGHT = 0x3E0000000001, 0x3C0000000001
 IOS = bytes([1, 121, 3, 6, 15, 108, 114, 119, 252])
@@ -384,6 +386,31 @@ def test_a_stream_says_of_which_class_its_devices_are(tmp_path: Path) -> None:
     assert len(phones) == 2
     (asked,) = [k for k, kind in seen.items() if kind != THING]
     assert asked in phones
+
+
+@pytest.mark.train
+def test_a_run_keeps_the_classes() -> None:
+    pytest.importorskip("keras")
+    from trainer import run as fits  # noqa: PLC0415 - it needs keras
+
+    some = held({COMPUTER: [("simulated", 0.9)], PHONE: [("simulated", 0.5)]})[0]
+    about = {"names": {"held_out": some.names, "golden": some.names}, "kinds": some.kinds}
+    about = json.loads(json.dumps(about))
+    packed = {**fits._packed("held_out", some), **fits._packed("golden", some)}
+    assert fits._unpacked("held_out", packed, about).kinds == some.kinds == (COMPUTER, PHONE)
+    assert fits._unpacked("golden", packed, about).kinds == ()
+    del about["kinds"]
+    assert fits._unpacked("held_out", packed, about).kinds == (), "an earlier run"
+
+
+def test_the_daemons_database_keeps_the_classes(tmp_path: Path) -> None:
+    with Store(tmp_path / "g.db") as store:
+        table = home()
+        table.step(decoded([asks(MADE_UP, 1, b"Annas-iPhone", IOS)]))
+        record(store, watch(store, table)[0])
+        store._db.row_factory = sqlite3.Row
+        index = {mac_text(MADE_UP): 3, "ip:192.168.1.9": 4}
+        assert guardiandb._kinds(store._db, index) == {3: PHONE, 4: THING}
 
 
 def test_a_device_by_address_alone_is_a_thing() -> None:

@@ -24,8 +24,6 @@ from trainer.quantize import to_tflite
 from trainer.rows import Rows
 from trainer.run import Run
 
-__all__ = ["LEAST_THREAT", "THREAT_SHARE", "export", "judged_forms", "lines", "source_weights"]
-
 Echo = Callable[[str], None]
 
 BATCH = 32

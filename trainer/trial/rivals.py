@@ -17,7 +17,7 @@ from guardian.bundle import Scaler
 from guardian.tables import F32, F64, Sequences
 from trainer import calibrate, catalogue, recipe
 from trainer.baselines import Pca
-from trainer.export import LEAST_THREAT, THREAT_SHARE, source_weights
+from trainer.calibrate import LEAST_THREAT, THREAT_SHARE, source_weights
 from trainer.labels import CLASSES
 from trainer.recipe import Material, Recipe
 from trainer.rows import Rows

@@ -123,13 +123,16 @@ def test_an_attack_after_a_clock_that_stepped_is_found_as_soon(
     stepped = opened(
         attacked, tmp_path / "stepped.db", [(600.0, 5.0), (1_200.0, -9.0), (1_800.0, 0.0)]
     )
-    assert [cause for _, cause in stepped] == ["scan"]
+    # The few who answer a telnet scan may be an incident beside it, of the same device.
+    assert stepped[0][1] == "scan"
+    assert {cause for _, cause in stepped} <= {"scan", "brute-force"}
     assert stepped[0][0] == pytest.approx(steady[0][0], abs=2.0)
     said = [r.getMessage() for r in caplog.records if "set back" in r.getMessage()]
     assert len(said) == 1
     with closing(sqlite3.connect(tmp_path / "stepped.db")) as db:
         # Every connection is kept; those of the wrong hours are dated wrong.
         kept = db.execute("SELECT sum(count) FROM connections").fetchone()
+        assert len(db.execute("SELECT DISTINCT device FROM incidents").fetchall()) == 1
     with closing(sqlite3.connect(tmp_path / "steady.db")) as db:
         assert kept[0] >= db.execute("SELECT sum(count) FROM connections").fetchone()[0]
 

@@ -275,7 +275,7 @@ class IncidentTable:
             if level < self._line:
                 home.calm(one.told, one.peer, one.x)
             self._odd(device, home, one, odd, young)
-        if self.settings.counters:
+        if self.settings.counters and (counted or one.clue):
             suspected = self._ruler.classes[one.cause] == "c2" and level >= self._suspect
             for finding in self._rules.look(
                 device, one, row, level, new_peer, counted=counted, suspected=suspected

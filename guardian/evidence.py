@@ -220,7 +220,8 @@ class Histogram:
         self._counts = array("d", bytes(8 * _BINS))
 
     def add(self, level: float) -> None:
-        self._counts[_bin(level)] += 1.0
+        k = int((level + LIMIT) / BIN)
+        self._counts[0 if k < 0 else k if k < _BINS else _BINS - 1] += 1.0
         self.total += 1.0
 
     def merge(self, other: Histogram, keep: float) -> None:
@@ -256,10 +257,6 @@ class Histogram:
             if rest <= 0.0:
                 return _edge(k)
         return LIMIT
-
-
-def _bin(level: float) -> int:
-    return max(0, min(_BINS - 1, int((level + LIMIT) / BIN)))
 
 
 def _edge(k: int) -> float:

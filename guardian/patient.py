@@ -45,8 +45,9 @@ FORGET_S = 7 * 86_400
 """A stranger that is silent for so long is forgotten."""
 
 MAX_WATCHED = 256
-"""Devices remembered, at most 60 kB each; the one longest silent goes first."""
-_MAX_SILENT, _MAX_ANSWERED, _MAX_PORTS, _MAX_STRANGERS = 32, 256, 256, 8
+"""Devices remembered, at most 40 kB each; the one longest silent goes first. A slow scan has next
+to none that answered beside it, so few of these say enough."""
+_MAX_SILENT, _MAX_ANSWERED, _MAX_PORTS, _MAX_STRANGERS = 32, 64, 256, 8
 
 K = TypeVar("K")
 Target = tuple[Address, int]

@@ -107,22 +107,6 @@ class EvidenceSettings:
             unusual_raise_most=usual.unusual_raise_most if adapt else 0.0,
         )
 
-    def in_a_full_week(self) -> EvidenceSettings:
-        """Return these with as much asked as where a week's limit is spent."""
-        more = 1.0 + self.week_more
-        often = (
-            Asked(self.open_at, self.open_rows),
-            Asked(self.young_open_at, self.young_open_rows),
-            Asked(self.joining_open_at, self.joining_open_rows),
-        )
-        usual, young, joining = (one.part(more) for one in often)
-        return replace(
-            self,
-            open_at=usual.level, open_rows=usual.rows,
-            young_open_at=young.level, young_open_rows=young.rows,
-            joining_open_at=joining.level, joining_open_rows=joining.rows,
-        )  # fmt: skip
-
     def asked(self, *, young: bool, joining: bool) -> Asked:
         """Return what opens an incident of a device that is settled, young or just joining."""
         if joining:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def first(process: subprocess.Popen[Any]) -> None:
         group.write_text(str(NICE), encoding="ascii")
 
 
-class Reader:
+class Reader(ABC):
     """A program that reads `right` on the first core."""
 
     name = ""
@@ -81,8 +82,9 @@ class Reader:
         first(self.process)
         self.wait_for(self.started())
 
+    @abstractmethod
     def words(self) -> list[str]:
-        raise NotImplementedError
+        """Return the command that is run."""
 
     def environ(self) -> dict[str, str]:
         return {}
@@ -109,8 +111,9 @@ class Reader:
         self.process.wait(timeout=60)
         return self.counts(self.log.read_text(encoding="utf-8", errors="replace"))
 
+    @abstractmethod
     def counts(self, log: str) -> tuple[int, int | None]:
-        raise NotImplementedError
+        """Return packets seen, and dropped as its log says."""
 
 
 class Daemon(Reader):

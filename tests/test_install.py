@@ -186,7 +186,7 @@ def test_a_checkout_is_told_how_to_be_installed(tmp_path: Path) -> None:
 
 def test_a_python_that_the_unit_hides_is_not_taken() -> None:
     assert installprogram.hidden(Path("/home/me/.local/share/uv/python/bin/python3"))
-    assert installprogram.hidden(Path("/root/.pyenv/versions/3.11.7/bin/python3.11"))
+    assert installprogram.hidden(Path("/root/python/bin/python3"))
     assert not installprogram.hidden(Path("/usr/bin/python3.11"))
     found = installprogram.suitable(same=False)
     assert not installprogram.hidden(found)

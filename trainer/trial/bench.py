@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -97,11 +96,17 @@ class Bench:
     """What the gateway asks."""
 
     @classmethod
-    def of(cls, bundle: Bundle, rivals: Rivals | None = None, **given: Any) -> Bench:
+    def of(
+        cls,
+        bundle: Bundle,
+        rivals: Rivals | None = None,
+        *,
+        evidence: EvidenceSettings | None = None,
+    ) -> Bench:
         """Build the interpreters. Raises BundleError where the bundle does not run here."""
         scorer = Scorer(bundle)
         ruler = Ruler.of(bundle, scorer.score)
-        return cls(bundle, scorer, ruler, rivals or Rivals(), **given)
+        return cls(bundle, scorer, ruler, rivals or Rivals(), evidence or EvidenceSettings())
 
     def play(self, stream: Stream, devices: DeviceTable, arps: Sequence[Finding] = ()) -> Played:
         """Judge a stream whose slices come in the order they were told, and what its ARP gave

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,11 +127,26 @@ def judge_bundle(
     spent. Raises BundleError and InputError where something cannot be read.
     """
     bundle = bundles.load(folder)
-    asked = EvidenceSettings().in_a_full_week() if full_week else EvidenceSettings()
-    course = Course(Bench.of(bundle, rivals or Rivals(), evidence=asked), data, echo)
+    asked = in_a_full_week(EvidenceSettings()) if full_week else EvidenceSettings()
+    course = Course(Bench.of(bundle, rivals, evidence=asked), data, echo)
     found = walk(course, subjects(), only)
     about = {"name": bundle.name, "version": bundle.version, "digest": bundle.digest}
     return {"bundle": about, **found}
+
+
+def in_a_full_week(usual: EvidenceSettings) -> EvidenceSettings:
+    """Return settings with as much asked as where a week's limit is spent."""
+    more = 1.0 + usual.week_more
+    settled, young, joining = (
+        usual.asked(young=young, joining=joining).part(more)
+        for young, joining in ((False, False), (True, False), (True, True))
+    )
+    return replace(
+        usual,
+        open_at=settled.level, open_rows=settled.rows,
+        young_open_at=young.level, young_open_rows=young.rows,
+        joining_open_at=joining.level, joining_open_rows=joining.rows,
+    )  # fmt: skip
 
 
 def walk(course: Course, every: Sequence[Subject], only: Collection[str]) -> dict[str, Any]:

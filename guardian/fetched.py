@@ -1,9 +1,9 @@
-"""Whether a device knew by name what it loads from.
+"""Whether a device knew by name what it loads from, or calls again and again.
 
 Who wants new firmware or a page asks DNS for a machine and names it in the request; the loaders of
-most malware have an address. A name proves nothing, since malware can have one, too: it only makes
-a download a weaker witness (EvidenceSettings.named_share). So do files of FTP, which a session of
-its own announced.
+most malware have an address, and so have the machines at which it guesses. A name proves nothing,
+since malware can have one, too: it only makes a download, and what looks like guesses, a weaker
+witness (EvidenceSettings.named_share). So do files of FTP, which a session of its own announced.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from guardian.facts import Row
 from guardian.ftpdata import NAME
 from guardian.routers import Address
 from guardian.seen import Seen
-from guardian.witness import DOWNLOAD
+from guardian.witness import DOWNLOAD, GUESSING
 
 ASKED_S = 2
 """A call so soon after a question is for its answer. Longer would take in what malware calls by
@@ -62,13 +62,17 @@ class Questions:
                 state.named.popitem(last=False)
 
     def named(self, device: str, row: Row) -> bool | None:
-        """Tell whether a download comes from a peer that was known by name: the request says so, or
-        the device called it just after a question. A request for an address says that it was not.
+        """Tell whether a download comes from a peer that was known by name, or guesses are at one:
+        the request says so, or the device called it just after a question. A request for an
+        address says that it was not.
 
-        None where the row is no download.
+        None where names say nothing: of other causes, and of guesses at what has none.
         """
-        if row.label != DOWNLOAD:
-            return None
+        if row.label == GUESSING:
+            return (row.outbound and self._known(device, row)) or None
+        return self._known(device, row) if row.label == DOWNLOAD else None
+
+    def _known(self, device: str, row: Row) -> bool:
         if row.service == _FTP_DATA:
             return True
         if row.host:

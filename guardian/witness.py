@@ -6,7 +6,7 @@ from guardian.const import NS
 from guardian.counters import UDP, Counters, silent
 from guardian.seen import Seen
 
-DOWNLOAD = "download"
+DOWNLOAD, GUESSING = "download", "brute-force"
 DHCP = 67
 JOINS_NS = 120 * NS
 """A device that asks for an address so soon after it was first seen is a new one."""

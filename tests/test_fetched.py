@@ -1,4 +1,5 @@
-"""What a device loads by name is a weaker sign of malware than what it loads from an address."""
+"""What a device loads by name, or calls again and again, is a weaker sign of malware than what has
+an address alone."""
 
 from __future__ import annotations
 
@@ -104,6 +105,43 @@ def test_a_device_that_is_being_set_up_loads_nothing_from_an_address() -> None:
     (one,) = told([joins(), *loads(4)], new)
     assert one.cause == "download"
     assert told([joins(), *beacon(100.0, 8, every=5.0)], incident_table(age_s=0.0)) == []
+
+
+def guesses(number: int = 6, *, host: str = "", outbound: bool = True) -> list[S]:
+    """Return sessions that look like guesses at one machine, each 3 s after the one before."""
+    return [replace(s, cause="brute-force", uid=f"Cguess{k}", resp_bytes=800, outbound=outbound)
+            for k, s in enumerate(loads(number, host=host))]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("why", "rows"),
+    [
+        ("the request names it", guesses(8, host="api.maker.example")),
+        ("it was asked for", mixed([question(99.5)], guesses(8))),
+    ],
+)  # fmt: skip
+def test_like_requests_to_a_machine_with_a_name_are_a_third_of_a_guess(
+    why: str, rows: list[S]
+) -> None:
+    assert told(rows) == [], why
+    (one,) = told([replace(s, host="") for s in rows if s.port != 53])
+    assert one.cause == "brute-force"
+
+
+def test_nine_sure_guesses_at_a_name_are_told() -> None:
+    (one,) = told(guesses(9, host="login.example"))
+    assert (one.cause, one.count) == ("brute-force", 9)
+
+
+def test_who_guesses_from_outside_has_no_name() -> None:
+    """The request that a stranger sends may name the device: that excuses nothing."""
+    rows = guesses(host="camera.example", outbound=False)
+    assert [one.cause for one in told(rows)] == ["brute-force"]
+
+
+def test_a_new_device_that_guesses_at_an_address_is_still_asked_for_more() -> None:
+    """An address speaks against a loader, not against who looks for its cloud."""
+    assert told([joins(), *guesses(8)], incident_table(age_s=0.0)) == []
 
 
 def test_other_causes_do_not_ask_for_names() -> None:

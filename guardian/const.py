@@ -180,6 +180,15 @@ MAX_LINE_BYTES = 1 << 20
 MAX_SLICES_PER_RECORD = 1_440
 """Slices cut from one log record (a day's); the last one takes what is left."""
 
+# --- what `guardian score` holds ---------------------------------------------
+MAX_LISTED = 500_000
+"""Records held back until nothing more is gathered against them, 180 bytes each: days of a home.
+Beyond it the oldest are printed as they are then."""
+
+MAX_GATHERED = 2 * MAX_LISTED
+"""Records of which the evidence is remembered, 250 bytes each: those held, and those that still
+live."""
+
 # --- text from the network --------------------------------------------------
 UID_BYTES = 24
 SERVICE_BYTES = 32

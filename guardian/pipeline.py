@@ -82,7 +82,9 @@ class Pipeline:
         seed: int = 0,
         live: bool = False,
         privacy: Privacy | None = None,
+        incidents: type[IncidentTable] = IncidentTable,
     ) -> None:
+        """incidents: another table for who wants to know more of them (guardian/gathered.py)."""
         self.bundle = bundle
         self.privacy = privacy or Privacy(lan=lan)
         """What leaves here is reduced by this already."""
@@ -103,7 +105,7 @@ class Pipeline:
         self._verdicts = VerdictTable(
             bundle.anomaly_threshold, bundle.threat_threshold, devices.key
         )
-        self.incidents = IncidentTable(
+        self.incidents = incidents(
             Ruler.of(bundle, self._scorer.score),
             devices,
             lan,
@@ -155,7 +157,7 @@ class Pipeline:
         self._scorer, self.bundle = scorer, scorer.bundle
         self._verdicts.set_lines(self.bundle.anomaly_threshold, self.bundle.threat_threshold)
         before = self.incidents
-        self.incidents = IncidentTable(
+        self.incidents = type(before)(
             Ruler.of(self.bundle, scorer.score), self.devices, self._lan, before.settings
         )
         self.incidents.succeed(before)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from guardian import bundle as bundles
 from guardian.addresses import Lan, mac_pack
+from guardian.alerts import IncidentTable
 from guardian.bundle import Bundle
 from guardian.bundlehome import BundleHome
 from guardian.config import Settings
@@ -45,6 +46,7 @@ def open_pipeline(
     utc_offset_s: int = 0,
     seed: int = 0,
     live: bool = False,
+    incidents: type[IncidentTable] = IncidentTable,
 ) -> Pipeline:
     """Return a fresh pipeline.
 
@@ -72,6 +74,7 @@ def open_pipeline(
         seed=seed,
         live=live,
         privacy=Privacy(settings.privacy.level, home),
+        incidents=incidents,
     )
 
 

@@ -19,12 +19,12 @@ from guardian.const import ROWS_PER_CHUNK
 from guardian.devices import DeviceTable
 from guardian.evidence import EvidenceSettings
 from guardian.features import FeatureExtractor
+from guardian.gathered import Gathering, evidence_of
 from guardian.incidents import IncidentEvent
 from guardian.scoring import Scorer
 from guardian.sequences import SequenceTable
 from guardian.tables import F64, I32, I64, Array, Scores, Sequences
 from trainer.streams import Stream
-from trainer.trial.gathered import Gathering
 
 BySequence = Callable[[Sequences], F64]
 """Sequences -> a score of each, float64[m]; higher is worse."""
@@ -162,9 +162,9 @@ class Bench:
         uids = stream.slices.uid[first]
         if "threat" in best:
             for name, table_ in incidents.items():
-                best[GATHERED[name]] = best["threat"] + _gathered(table_, uids)
+                best[GATHERED[name]] = best["threat"] + evidence_of(table_, uids)
             for name, table_ in others.items():
-                best[name + ADDED_UP] = best[name] + _gathered(table_, uids)
+                best[name + ADDED_UP] = best[name] + evidence_of(table_, uids)
         side = np.where(stream.orig_device >= 0, stream.orig_device, stream.resp_device)[first]
         keep = touched & (side >= 0)
         return Played(
@@ -196,11 +196,6 @@ def _parts(stream: Stream, arps: Sequence[Finding]) -> Iterator[tuple[int, int, 
         for k in range(begin + ROWS_PER_CHUNK, cut, ROWS_PER_CHUNK):
             yield k, min(cut, k + ROWS_PER_CHUNK), None
         begin, before = cut, one
-
-
-def _gathered(incidents: Gathering, uids: Array) -> F64:
-    """Return float64[r]: the evidence that each record was part of."""
-    return np.array([incidents.gathered.get(uid.decode(), 0.0) for uid in uids.tolist()])
 
 
 def _opened(events: Iterable[IncidentEvent]) -> list[Opened]:

@@ -91,6 +91,10 @@ class IncidentTable:
             kind: class_line(self._line, log_odds(own), evidence.class_moves_most)
             for kind, own in ruler.class_lines.items()
         }
+        self._least = min([self._line, *self._lines.values()]) - (
+            evidence.heavy_lower + evidence.bad_lower
+        )
+        """What lies under this is under every line: most rows do."""
         self._threats = Contrast(evidence.contrast, _level(ruler.ordinary_threat, log_odds))
         self._anomalies = Contrast(
             evidence.unusual_contrast,
@@ -244,33 +248,33 @@ class IncidentTable:
         self._questions.look(device, one)
         evidence = self.settings.evidence
         suspicion = home.suspicion
-        line = self._line_of(one, suspicion)
-        heavy = self.settings.counters and is_heavy(one)
-        cause = named(self._ruler.classes[one.cause], one, heavy)
-        bad = self._wishes.watched(device, cause, one.told)
-        if bad:
-            line = self._line - evidence.bad_lower
-        if heavy:
-            line -= evidence.heavy_lower
-        over = level >= line and self._threats.stands_out(level)
         age = one.told - self._devices.first_seen(one.device)
         young = age < evidence.learning_s * NS
         if joins(one, age):
             home.joined = one.told
-        joining = home.joined > 0 and one.told - home.joined < evidence.joining_s * NS
         new_peer = not home.habits.knows(one.peer)
         counted = one.unicast and one.outbound and self.settings.counters
-        row = one.row(cause, level, new_peer) if over or (counted and is_notable(one)) else None
-        if row is not None and self._allowed(device, row, cause, one.told):
-            home.calm(one.told, one.peer, one.x)
-            return
-        if over and row is not None:
-            by_name = self._questions.named(device, row)
-            # What is being set up loads firmware, but not from an address.
-            asked = self._asked(young, joining and by_name is not False, bad, one.told)
-            # What joined an incident is counted there; the plain counters are not asked.
-            counted &= not self._evidence(device, home, row, line, asked, heavy, by_name)
-        else:
+        over, row, notable = False, None, counted and is_notable(one)
+        if notable or level >= self._least:
+            heavy = self.settings.counters and is_heavy(one)
+            cause = named(self._ruler.classes[one.cause], one, heavy)
+            bad = self._wishes.watched(device, cause, one.told)
+            line = self._line - evidence.bad_lower if bad else self._line_of(one, suspicion)
+            if heavy:
+                line -= evidence.heavy_lower
+            over = level >= line and self._threats.stands_out(level)
+            row = one.row(cause, level, new_peer) if over or notable else None
+            if row is not None and self._allowed(device, row, cause, one.told):
+                home.calm(one.told, one.peer, one.x)
+                return
+            if over and row is not None:
+                by_name = self._questions.named(device, row)
+                joining = home.joined > 0 and one.told - home.joined < evidence.joining_s * NS
+                # What is being set up loads firmware, but not from an address.
+                asked = self._asked(young, joining and by_name is not False, bad, one.told)
+                # What joined an incident is counted there; the plain counters are not asked.
+                counted &= not self._evidence(device, home, row, line, asked, heavy, by_name)
+        if not over:
             suspicion.under(one.key, level, self._line, one.told)
             if level < self._line:
                 home.calm(one.told, one.peer, one.x)
@@ -345,8 +349,8 @@ class IncidentTable:
     def _odd(self, device: str, home: Home, one: Seen, odd: float, young: bool) -> None:
         """Take what the autoencoder says, where the classifier says nothing."""
         evidence = self.settings.evidence
-        past = home.suspicion.anomaly_past.high(evidence.past_rows)
-        if young or past is None:
+        past = None if young else home.suspicion.anomaly_past.high(evidence.past_rows)
+        if past is None:
             return
         line = min(max(0.0, past + evidence.unusual_margin), evidence.unusual_raise_most)
         if odd < line or not self._anomalies.stands_out(odd):

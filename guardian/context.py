@@ -41,6 +41,7 @@ COLUMNS = (
 1 where the device's own maxima (`most_...`) are, 0 in its first hour."""
 
 _MINUTE_S = int(WINDOW_S)
+_BEFORE = PAIR_HISTORY - 1
 _FAIL_MASK = (1 << PAIR_HISTORY) - 1
 _NO_PAIR = (CAP_AGE_S, 0.0, 0.0, 0.0, 0.0, 0, 0, 0)
 
@@ -79,9 +80,11 @@ class _Pair:
         self.count = 0
         self.fail_run = 0
         self.fail_bits = 0
-        self.gaps: list[float] = []
-        self.sizes: list[int] = []
-        self.totals: list[float] = []
+        # Most pairs are called once: tuples of numbers are half the size of lists then, and the
+        # garbage collector need not look at them.
+        self.gaps: tuple[float, ...] = ()
+        self.sizes: tuple[int, ...] = ()
+        self.totals: tuple[float, ...] = ()
 
 
 class _Window:
@@ -289,16 +292,12 @@ class Contexts:
                 usual = _median(gaps)
                 regular = min(since, usual) / max(since, usual) if since != usual else 1.0
             equal = pair.sizes.count(size) / len(pair.sizes)
-            gaps.append(since)
-            if len(gaps) > PAIR_HISTORY:
-                del gaps[0]
+            pair.gaps = (*gaps[-_BEFORE:], since)
             gap = min(since, CAP_AGE_S)
             pair.last = max(pair.last, ts)
         state.pairs[key] = pair
-        pair.sizes.append(size)
-        pair.totals.append(visit.total)
-        if len(pair.sizes) > PAIR_HISTORY:
-            del pair.sizes[0], pair.totals[0]
+        pair.sizes = (*pair.sizes[-_BEFORE:], size)
+        pair.totals = (*pair.totals[-_BEFORE:], visit.total)
         pair.count = min(pair.count + 1, CAP_PAIR_COUNT)
         pair.fail_run = min(pair.fail_run + 1, CAP_PAIR_COUNT) if failed else 0
         pair.fail_bits = (pair.fail_bits << 1 | failed) & _FAIL_MASK
@@ -324,7 +323,7 @@ class Contexts:
         _less(state.peers, key[:16])
 
 
-def _median(values: list[float]) -> float:
+def _median(values: tuple[float, ...]) -> float:
     ordered = sorted(values)
     middle = len(ordered) // 2
     if len(ordered) % 2:
@@ -336,6 +335,8 @@ def _summary(pair: _Pair, regular: float, equal: float) -> tuple[float, ...]:
     """Return the median gap, regularity, equal sizes, spread, share failed, fail run, count."""
     gaps, totals = pair.gaps, pair.totals
     k = len(totals)
+    if k == 1:
+        return CAP_AGE_S, regular, equal, 0.0, pair.fail_bits, pair.fail_run, pair.count
     mean = sum(totals) / k
     variance = sum(map(mul, totals, totals)) / k - mean * mean
     return (

@@ -146,7 +146,12 @@ def score(
     bundle: Path | None,
     ignore_checksums: bool | None,
 ) -> None:
-    """Print one row per connection with its scores and verdict."""
+    """Print one row per connection with what the gateway holds of it in the end.
+
+    `attack` is what an incident has, `anomaly` what only the autoencoder finds odd. `threat` is the
+    probability that the models give, raised by the evidence the connection was part of: from 0.95
+    on an incident has it. The database keeps the models' words alone, written as they come.
+    """
     from guardian.listing import score as work
 
     work(input_path, settings_of(config, lan, bundle, ignore_checksums), form)

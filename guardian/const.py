@@ -167,6 +167,12 @@ thing. Packed it takes 17 kB at worst, once an hour, of MAX_JUDGED devices at mo
 PASTS_AT_ONCE = 16
 """Devices written at one look of the daemon's, a millisecond each; the rest waits for the next."""
 
+MAX_DAY_NAMED = 128
+MAX_DAY_STRANGERS = 32
+MAX_DAY_TARGETS = 64
+"""Machines that a device asked for by name, that it calls without, and that it tries, as its day
+counts them: 30 kB at worst. Who was asked for longest ago and the oldest stranger go first."""
+
 MAX_HABIT_HOURS = 168
 """Hours (a week) whose counts give what a device usually does."""
 
@@ -182,8 +188,8 @@ MAX_SLICES_PER_RECORD = 1_440
 
 # --- what `guardian score` holds ---------------------------------------------
 MAX_LISTED = 500_000
-"""Records held back until nothing more is gathered against them, 180 bytes each: days of a home.
-Beyond it the oldest are printed as they are then."""
+"""Records held back until nothing more is gathered against them: weeks of a home. 170 bytes each,
+400 where all are evidence: 200 MB at worst. Beyond it the oldest are printed as they are then."""
 
 MAX_GATHERED = 2 * MAX_LISTED
 """Records of which the evidence is remembered, 250 bytes each: those held, and those that still

@@ -110,10 +110,15 @@ def _rank(part: Part) -> tuple[bool, float]:
     return bool(part.cause), part.evidence
 
 
+def names(uids: Array) -> list[str]:
+    """Return uids as Row has them."""
+    return [uid.decode("ascii", "replace") for uid in uids.tolist()]
+
+
 def evidence_of(gathering: Gathering, uids: Array) -> F64:
     """Return float64[n]: the evidence that each record was part of, 0 where of none."""
     none = Part(0.0)
-    return np.array([gathering.parts.get(uid.decode(), none).evidence for uid in uids.tolist()])
+    return np.array([gathering.parts.get(uid, none).evidence for uid in names(uids)])
 
 
 def score(threat: Array, evidence: F64, told: Bool) -> F64:

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -18,16 +18,20 @@ from guardian.connlog import guarded
 from guardian.conns import ConnTable
 from guardian.decode import Decoder
 from guardian.errors import InputError
-from guardian.pipeline import Pipeline, Step
+from guardian.gathered import Gathering
+from guardian.hindsight import Listed, Waiting, listed
+from guardian.pipeline import Pipeline
 from guardian.runtime import load_bundle, open_pipeline
-from guardian.source import is_log, read_log, warn, warn_of_checksums
+from guardian.source import is_log, read_log, steps, teller, warn, warn_of_checksums
 from guardian.tables import CONN_STATES, PROTO_NAMES, Conns
-from guardian.verdicts import VERDICTS, Verdicts
+from guardian.verdicts import VERDICTS
 
 SCORE_COLUMNS = (
     "ts", "uid", "device", "orig_h", "orig_p", "resp_h", "resp_p", "proto", "service",
     "conn_state", "anomaly", "threat", "label", "verdict",
 )  # fmt: skip
+DECIMALS = 10
+"""Of a threat: with fewer, thousands of rows of one large incident would be equal."""
 
 
 def no_lines(records: Conns) -> str:
@@ -98,67 +102,80 @@ def records(path: Path, settings: Settings) -> Iterator[Conns]:
 
 
 def score(path: Path, settings: Settings, form: str) -> None:
-    """Print one row per connection with its scores.
+    """Print one row per connection with its scores, once nothing more is gathered against it.
 
     Raises InputError after printing where the input was damaged.
     """
-    pipeline = open_pipeline(settings, load_bundle(settings))
+    pipeline = open_pipeline(settings, load_bundle(settings), incidents=Gathering)
+    waiting = Waiting(cast("Gathering", pipeline.incidents), pipeline.bundle)
+    classes = pipeline.bundle.classes
     if is_log(path):
         log = read_log(path, Lan(settings.home.lan))
         labels = log.labels if any(log.labels) else None
-        step = pipeline.step_records(log.conns)
-        show(rows(pipeline, step, labels), form, with_label=labels is not None)
+        parts = [*waiting.add(listed(pipeline.step_records(log.conns))), *waiting.rest()]
+        show(rows(parts, classes, labels), form, with_label=labels is not None)
         if log.fault is not None:
             raise log.fault
         warn(pipeline.counts)
         return
     fault: list[InputError] = []
-    show(capture_rows(path, pipeline, fault), form, with_label=False)
+    told = capture_rows(path, pipeline, waiting, fault)
+    show(rows(told, classes), form, with_label=False)
     if fault:
         raise fault[0]
     warn(pipeline.counts)
 
 
 def capture_rows(
-    path: Path, pipeline: Pipeline, fault: list[InputError]
-) -> Iterator[dict[str, Any]]:
+    path: Path, pipeline: Pipeline, waiting: Waiting, fault: list[InputError]
+) -> Iterator[Listed]:
     """Yield the rows of a capture; a fault is noted in the list, after which the end is told."""
+    tell = teller()
     try:
-        for frames in capture.read_frames(path):
-            yield from rows(pipeline, pipeline.step(frames))
+        for step in steps(path, pipeline, Lan(), tell):
+            for part in waiting.add(listed(step)):
+                tell("")
+                yield part
     except InputError as error:
         fault.append(error)
-    yield from rows(pipeline, pipeline.finish())
+    except KeyboardInterrupt:
+        # Who has seen enough gets what there is so far.
+        tell("")
+        yield from waiting.rest()
+        raise
+    tell("")
+    yield from waiting.add(listed(pipeline.finish()))
+    yield from waiting.rest()
 
 
 def rows(
-    pipeline: Pipeline, step: Step, labels: Sequence[str] | None = None
+    parts: Iterable[Listed], classes: Sequence[str], labels: Sequence[str] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of `guardian score` for a step's records."""
-    classes = pipeline.bundle.classes
-    found: Conns = step.records
-    verdicts: Verdicts = step.verdicts
-    originators, responders = texts(found.orig), texts(found.resp)
-    for i in range(len(found)):
-        row = {
-            "ts": int(found.ts[i]) / 1e9,
-            "uid": found.uid[i].decode("ascii", "replace"),
-            "device": verdicts.device[i].decode("ascii", "replace"),
-            "orig_h": originators[i],
-            "orig_p": int(found.orig_p[i]),
-            "resp_h": responders[i],
-            "resp_p": int(found.resp_p[i]),
-            "proto": PROTO_NAMES.get(int(found.proto[i]), "unknown_transport"),
-            "service": found.service[i].decode("ascii", "replace"),
-            "conn_state": CONN_STATES[found.conn_state[i]],
-            "anomaly": round(float(verdicts.anomaly[i]), 4),
-            "threat": round(float(verdicts.threat[i]), 4),
-            "label": classes[verdicts.label[i]],
-            "verdict": VERDICTS[verdicts.verdict[i]],
-        }
-        if labels is not None:
-            row["true_label"] = labels[i]
-        yield row
+    """Yield the rows of `guardian score`; labels are those of all parts in order."""
+    first = 0
+    for part in parts:
+        originators, responders = texts(part.orig), texts(part.resp)
+        for i in range(len(part)):
+            row = {
+                "ts": int(part.ts[i]) / 1e9,
+                "uid": part.uid[i].decode("ascii", "replace"),
+                "device": part.device[i].decode("ascii", "replace"),
+                "orig_h": originators[i],
+                "orig_p": int(part.orig_p[i]),
+                "resp_h": responders[i],
+                "resp_p": int(part.resp_p[i]),
+                "proto": PROTO_NAMES.get(int(part.proto[i]), "unknown_transport"),
+                "service": part.service[i].decode("ascii", "replace"),
+                "conn_state": CONN_STATES[part.conn_state[i]],
+                "anomaly": round(float(part.anomaly[i]), 4),
+                "threat": round(float(part.threat[i]), DECIMALS),
+                "label": classes[part.label[i]],
+                "verdict": VERDICTS[part.verdict[i]],
+            }
+            if labels is not None:
+                row["true_label"] = labels[first + i]
+            yield row
+        first += len(part)
 
 
 def show(found: Iterable[dict[str, Any]], form: str, *, with_label: bool) -> None:

@@ -28,9 +28,8 @@ from guardian.discovery import DRILL_MAC
 from guardian.errors import InputError
 from guardian.incidents import Incident
 from guardian.pipeline import Pipeline, Step
-from guardian.replay import silent
 from guardian.schema import open_reader
-from guardian.source import steps
+from guardian.source import silent, steps
 from guardian.store import incident_of
 from guardian.storedconns import conns_of, is_database, lived, sides_of
 from guardian.tables import Conns

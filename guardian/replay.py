@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,7 +17,7 @@ from guardian.incidents import Incident
 from guardian.pipeline import Counts, Pipeline
 from guardian.record import Recorder
 from guardian.runtime import load_bundle, open_pipeline
-from guardian.source import steps, warn
+from guardian.source import steps, teller, warn
 from guardian.store import Store
 from guardian.usercli import print_alerts
 
@@ -80,7 +79,7 @@ def run_input(
     recorder: Recorder | None,
 ) -> list[InputError]:
     """Run one input; return its faults, so that the next input and the end are still reached."""
-    tell = progress if sys.stderr.isatty() else silent
+    tell = teller()
     try:
         for step in steps(path, pipeline, Lan(settings.home.lan), tell):
             for event in step.events:
@@ -92,17 +91,6 @@ def run_input(
     finally:
         tell("")
     return []
-
-
-def silent(text: str) -> None:
-    """Show nothing: nobody looks."""
-    del text
-
-
-def progress(text: str) -> None:
-    """Show a line of progress in place."""
-    sys.stderr.write(f"\r\x1b[K{text}")
-    sys.stderr.flush()
 
 
 def summary(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,22 @@ class Log:
     skipped: int
     fault: InputError | None
     """Why its end could not be read; what came before it is here."""
+
+
+def silent(text: str) -> None:
+    """Show nothing: nobody looks."""
+    del text
+
+
+def progress(text: str) -> None:
+    """Show a line of progress in place."""
+    sys.stderr.write(f"\r\x1b[K{text}")
+    sys.stderr.flush()
+
+
+def teller() -> Callable[[str], None]:
+    """Return what shows progress: on a terminal alone."""
+    return progress if sys.stderr.isatty() else silent
 
 
 def read_log(path: Path, lan: Lan) -> Log:

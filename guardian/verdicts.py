@@ -1,7 +1,8 @@
 """From the scores of slices to the verdict on a connection: its highest slice.
 
-This is the one place where slices of a connection are compared: `guardian score` prints what comes
-out of here, and the database keeps the same.
+This is the one place where slices of a connection are compared. The database keeps what comes out
+of here, the models' own words; `guardian score` goes on from them with what is known at the end
+(guardian/hindsight.py).
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -16,12 +17,14 @@ from guardian.addresses import Lan, texts
 from guardian.const import NS
 from guardian.devices import DeviceTable
 from guardian.errors import InputError
+from guardian.gathered import Gathering, score
+from guardian.hindsight import Listed, Waiting, listed
 from guardian.pipeline import Pipeline
-from guardian.replay import silent
 from guardian.simulate import simulate
 from guardian.simulate.scenario import home
-from guardian.source import steps
+from guardian.source import silent, steps
 from guardian.tables import CONN_STATES, Conns, Sequences
+from guardian.verdicts import VERDICTS
 from tests import bundles
 from trainer import catalogue, joy, metrics
 from trainer.labels import CLASSES
@@ -116,6 +119,29 @@ def test_a_records_evidence_is_that_of_its_incident(folder: Path, bench: Bench) 
     # The low ones share no incident: a failed call now and then adds up to nothing.
     quiet = played.label == 0
     assert (evidence[quiet & (threat < bench.ruler.threat_line)] < 1.0).all()
+
+
+def test_guardian_score_prints_the_evidence_that_is_measured(folder: Path, bench: Bench) -> None:
+    path = folder / "scan.pcap"
+    one = take(path)
+    played = bench.play(one.stream, one.devices)
+    lan = Lan()
+    pipeline = Pipeline(
+        bench.bundle, lan, DeviceTable(lan), ignore_checksums=True, incidents=Gathering
+    )
+    waiting = Waiting(cast("Gathering", pipeline.incidents), bench.bundle)
+    for step in (*steps(path, pipeline, lan, silent), pipeline.finish()):
+        assert not list(waiting.add(listed(step)))
+    printed = Listed.concat(list(waiting.rest()))
+    place = {uid: k for k, uid in enumerate(printed.uid.tolist())}
+    rows = printed.take(np.array([place[uid] for uid in played.uid.tolist()]))
+    evidence, told = played.scores["evidence"], rows.verdict == VERDICTS.index("attack")
+    assert 50 < told.sum() < len(told)
+    for of in (told, ~told):
+        order = np.argsort(evidence[of])
+        assert (np.diff(rows.threat[of][order]) >= -1e-7).all()
+    wanted = score(evidence, np.zeros(len(evidence)), told)
+    np.testing.assert_allclose(rows.threat, wanted, atol=1e-7)
 
 
 def test_what_a_rival_says_adds_up_in_the_same_way(folder: Path, bench: Bench) -> None:

@@ -1,6 +1,6 @@
 """Two bundles on the same captures by record: what a promotion rests on (promote.py).
 
-A record counts with the highest score of its slices, as in `guardian score`. Lines for recall are
+A record counts with the highest score of its slices, as in the database. Lines for recall are
 set on the pooled benign records of captures left out, each capture weighing alike. What a bundle
 is worth to a person is judged in trainer.trial.
 """

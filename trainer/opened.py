@@ -11,8 +11,7 @@ from guardian.devices import DeviceTable
 from guardian.errors import InputError
 from guardian.incidents import IncidentEvent
 from guardian.pipeline import Pipeline
-from guardian.replay import silent
-from guardian.source import steps
+from guardian.source import silent, steps
 from trainer.evaluate import Incidents
 
 

@@ -150,7 +150,8 @@ def score(
 
     `attack` is what an incident has, `anomaly` what only the autoencoder finds odd. `threat` is the
     probability that the models give, raised by the evidence the connection was part of: from 0.95
-    on an incident has it. The database keeps the models' words alone, written as they come.
+    on an incident has it. So rows are printed when the input ends. The database keeps the models'
+    words alone, written as they come.
     """
     from guardian.listing import score as work
 

@@ -121,6 +121,12 @@ def evidence_of(gathering: Gathering, uids: Array) -> F64:
     return np.array([gathering.parts.get(uid, none).evidence for uid in names(uids)])
 
 
+def told_of(gathering: Gathering, uids: Array) -> Bool:
+    """Return bool[n]: an incident has the record, which not only the autoencoder saw."""
+    none = Part(0.0)
+    return np.array([bool(gathering.parts.get(uid, none).cause) for uid in names(uids)], np.bool_)
+
+
 def score(threat: Array, evidence: F64, told: Bool) -> F64:
     """Return one number of what the models and the gathered evidence say, 0 to 1.
 

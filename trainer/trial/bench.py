@@ -19,7 +19,7 @@ from guardian.const import ROWS_PER_CHUNK
 from guardian.devices import DeviceTable
 from guardian.evidence import EvidenceSettings
 from guardian.features import FeatureExtractor
-from guardian.gathered import Gathering, evidence_of
+from guardian.gathered import Gathering, evidence_of, score, told_of
 from guardian.incidents import IncidentEvent
 from guardian.scoring import Scorer
 from guardian.sequences import SequenceTable
@@ -47,6 +47,8 @@ GATEWAY, MODELS = "gateway", "models alone"
 """Whose incidents: with the plain counters, as shipped, and without."""
 GATHERED = {GATEWAY: "evidence", MODELS: "evidence of models"}
 """Scorers: the threat of a record with the evidence that each gathered against it."""
+PRINTED = "as printed"
+"""Scorer: the same of the gateway as `guardian score` prints it, incidents above all else."""
 ADDED_UP = ", added up"
 """Ends the name of a rival whose words are added up in the same way."""
 
@@ -163,6 +165,8 @@ class Bench:
         if "threat" in best:
             for name, table_ in incidents.items():
                 best[GATHERED[name]] = best["threat"] + evidence_of(table_, uids)
+            ours = incidents[GATEWAY]
+            best[PRINTED] = score(best["threat"], evidence_of(ours, uids), told_of(ours, uids))
             for name, table_ in others.items():
                 best[name + ADDED_UP] = best[name] + evidence_of(table_, uids)
         side = np.where(stream.orig_device >= 0, stream.orig_device, stream.resp_device)[first]

@@ -58,6 +58,9 @@ class EvidenceSettings:
     few_targets_factor: float = 3.0
     """With fewer, what looks like a scan may be a device whose cloud is away: so much more of it
     is asked."""
+    flood_packets: int = 100
+    """What a flood has sent and got at least. With less it may be a device that knocks at relays of
+    its cloud; what is called a flood for its looks alone fits in no sentence."""
     named_share: float = 1.0 / 3.0
     """What a download from a machine that was known by name adds of what one from an address does:
     it may be new firmware, or an app."""

@@ -10,7 +10,7 @@ from guardian.evidence import Asked, EvidenceSettings, Past, Sum, step_down, ste
 from guardian.facts import Key, Row
 
 UNUSUAL = "unusual"
-SCAN = "scan"
+SCAN, FLOOD = "scan", "flood"
 ROUNDING = 0.05
 """A sum is held to the tenth against what is asked: three very sure rows are six, whatever the
 seconds between them took off."""
@@ -26,17 +26,24 @@ class _Case:
 
     sum: Sum = field(default_factory=Sum)
     rows: deque[Row] = field(default_factory=_pending)
+    packets: int = 0
+    """Of all rows, also of those that no longer stand in `rows`."""
 
     def rise(self, row: Row, by: float, half_life_s: float, weight: int = 1) -> None:
         self.sum.fall(row.told, 0.0, half_life_s)
         if self.sum.rows == 0:
-            self.rows.clear()
+            self._begin()
         self.sum.rise(row.told, by, half_life_s, row.label, weight)
         self.rows.append(row)
+        self.packets += row.orig_pkts + row.resp_pkts
 
     def reset(self) -> None:
         self.sum.reset()
+        self._begin()
+
+    def _begin(self) -> None:
         self.rows.clear()
+        self.packets = 0
 
 
 @dataclass(frozen=True)
@@ -94,9 +101,11 @@ class Suspicion:
         s = self._settings
         if case.sum.value < asked.level - ROUNDING or case.sum.rows < asked.rows:
             return False
-        if cause != SCAN or case.sum.value >= s.few_targets_factor * asked.level:
+        if cause == FLOOD:
+            return case.packets >= s.flood_packets
+        if case.sum.value >= s.few_targets_factor * asked.level:
             return True
-        return len({row.key for row in case.rows}) >= s.scan_targets
+        return cause != SCAN or len({row.key for row in case.rows}) >= s.scan_targets
 
     def weight(self, row: Row) -> float:
         """Return the largest sum that a row over the line is part of."""

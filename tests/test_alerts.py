@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardian.alerts import AlertSettings, Allow, Feedback, IncidentTable, Snooze, Watch
-from guardian.const import MAX_COUNTED, MAX_EXAMPLES, MAX_OPEN_INCIDENTS, MAX_PEERS, NS
+from guardian.const import (
+    MAX_COUNTED,
+    MAX_EXAMPLES,
+    MAX_OPEN_INCIDENTS,
+    MAX_PEERS,
+    MAX_PENDING,
+    NS,
+)
 from guardian.evidence import LIMIT, Contrast, EvidenceSettings, Past, doublings, log_odds
 from guardian.homes import Homes
 from guardian.incidents import IncidentEvent
@@ -687,6 +694,26 @@ def test_one_giant_flow_is_a_flood() -> None:
     assert event.incident.severity == "high"
     answered = replace(flow, resp_pkts=3_000)
     assert run(incident_table(settings=WITH_COUNTERS), [answered]) == []
+
+
+def datagrams(number: int, packets: int) -> list[S]:
+    """Return calls to relays that the models take for a flood, each of some packets."""
+    return [S(k * 0.3, 0.99, "flood", peer=f"45.9.{k // 200}.{k % 200}", port=6_756 + k, proto=17,
+              orig_pkts=packets, resp_pkts=0)
+            for k in range(number)]  # fmt: skip
+
+
+def test_a_flood_has_a_hundred_packets() -> None:
+    """However sure the models are: who knocks at relays of a cloud floods nobody."""
+    assert opened(run(incident_table(), datagrams(99, 1))) == []
+    (event,) = opened(run(incident_table(), datagrams(100, 1)))
+    assert event.incident.cause == "flood"
+
+
+def test_packets_count_beyond_the_rows_that_are_kept() -> None:
+    assert MAX_PENDING < 100
+    (event,) = opened(run(incident_table(), datagrams(4, 30)))
+    assert (event.incident.cause, event.incident.count) == ("flood", 4)
 
 
 def test_a_heavy_slice_that_the_model_suspects_is_a_flood_at_once() -> None:

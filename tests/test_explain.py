@@ -313,7 +313,7 @@ def test_one_open_connection_is_told_as_such() -> None:
 @pytest.mark.parametrize(
     ("cause", "said"),
     [
-        ("flood", "sent 40 packets to 185.9.9.9 on port 80 (HTTP), up to 7 a second"),
+        ("flood", "sent 400 packets to 185.9.9.9 on port 80 (HTTP), up to 70 a second"),
         ("brute-force", "opened 8 connections to 185.9.9.9 on port 80 (HTTP) within 5.0 s"),
         ("download", "fetched 9.0 MB from evil.example (185.9.9.9) on port 80 (HTTP), which it"),
         ("other", "behaves as infected devices do: 8 connections with 185.9.9.9 on port 80"),
@@ -322,9 +322,10 @@ def test_one_open_connection_is_told_as_such() -> None:
 def test_other_causes(cause: str, said: str) -> None:
     host = "evil.example" if cause == "download" else ""
     rows = [
-        S(1.0 * k / 1.4, 0.999, cause, peer="185.9.9.9", port=80, resp_bytes=1_000_000, host=host)
+        S(1.0 * k / 1.4, 0.999, cause, peer="185.9.9.9", port=80, resp_bytes=1_000_000, host=host,
+          orig_pkts=50)
         for k in range(9 if host else 8)  # a download by name counts for a third
-    ]
+    ]  # fmt: skip
     incident = run(incident_table(), rows, until=300.0)[-1].incident
     assert said in incident.explanation
     assert incident.advice == ADVICE[cause]

@@ -313,7 +313,7 @@ def test_one_open_connection_is_told_as_such() -> None:
 @pytest.mark.parametrize(
     ("cause", "said"),
     [
-        ("flood", "sent 400 packets to 185.9.9.9 on port 80 (HTTP), up to 70 a second"),
+        ("flood", "sent 400 packets to 185.9.9.9 on port 80 (HTTP), up to 73 a second"),
         ("brute-force", "opened 8 connections to 185.9.9.9 on port 80 (HTTP) within 5.0 s"),
         ("download", "fetched 9.0 MB from evil.example (185.9.9.9) on port 80 (HTTP), which it"),
         ("other", "behaves as infected devices do: 8 connections with 185.9.9.9 on port 80"),

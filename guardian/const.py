@@ -169,9 +169,8 @@ PASTS_AT_ONCE = 16
 
 MAX_DAY_NAMED = 128
 MAX_DAY_STRANGERS = 32
-MAX_DAY_TARGETS = 64
-"""Machines that a device asked for by name, that it calls without, and that it tries, as its day
-counts them: 30 kB at worst. Who was asked for longest ago and the oldest stranger go first."""
+"""Machines that a device asked for by name and that it calls without, as its day counts them: 20 kB
+at worst. Who was asked for longest ago and the oldest stranger go first."""
 
 MAX_HABIT_HOURS = 168
 """Hours (a week) whose counts give what a device usually does."""
@@ -194,6 +193,10 @@ MAX_LISTED = 500_000
 MAX_GATHERED = 2 * MAX_LISTED
 """Records of which the evidence is remembered, 250 bytes each: those held, and those that still
 live."""
+
+MAX_CALLED = 10_000
+"""Machines and ports of incidents of which `guardian score` counts the calls, 400 bytes each: malware
+has a few, one of peers some hundred."""
 
 # --- text from the network --------------------------------------------------
 UID_BYTES = 24

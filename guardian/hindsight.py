@@ -14,7 +14,7 @@ import numpy as np
 
 from guardian.bundle import Bundle
 from guardian.const import MAX_LISTED
-from guardian.gathered import Gathering, evidence_of, names, score
+from guardian.gathered import Gathering, names, score_of
 from guardian.pipeline import Step
 from guardian.tables import F32, F64, I64, U8, U16, U64, Bytes, Table, col
 from guardian.verdicts import VERDICTS
@@ -62,18 +62,16 @@ def judged(rows: Listed, gathering: Gathering, bundle: Bundle) -> Listed:
     bundle's line of anomaly or in an incident that only the autoencoder saw. A class that the
     bundle has not is no label.
     """
-    uids = names(rows.uid)
-    parts = gathering.parts
-    members = [k for k, uid in enumerate(uids) if uid in parts and parts[uid].cause]
-    odd = np.array([uid in gathering.unusual for uid in uids], np.bool_)
+    parts = gathering.parts_of(rows)
+    odd = np.array([uid in gathering.unusual for uid in names(rows.uid)], np.bool_)
     device, label = rows.device.copy(), rows.label.copy()
     verdict = np.where(odd | (rows.anomaly >= bundle.anomaly_threshold), ANOMALY, BENIGN)
-    for k in members:
-        device[k] = parts[uids[k]].device.encode()
-        if parts[uids[k]].cause in bundle.classes:
-            label[k] = bundle.classes.index(parts[uids[k]].cause)
-    verdict[members] = ATTACK
-    threat = score(rows.threat, evidence_of(gathering, rows.uid), verdict == ATTACK)
+    for k, part in enumerate(parts):
+        if part.cause:
+            verdict[k], device[k] = ATTACK, part.device.encode()
+            if part.cause in bundle.classes:
+                label[k] = bundle.classes.index(part.cause)
+    threat = score_of(rows.threat, parts)
     return replace(
         rows, device=device, label=label, threat=threat, verdict=verdict.astype(np.uint8)
     )

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +30,7 @@ from guardian.pipeline import Pipeline
 from guardian.simulate import SCENARIOS, labels_path, match, read_labels, simulate
 from guardian.tables import Conns
 from guardian.verdicts import VERDICTS
-from tests.incident_rows import S, device_table, ruler, tables
+from tests.incident_rows import S, beacon, device_table, mixed, ruler, tables
 from tests.test_pipeline import cut
 
 DAY = 86_400.0
@@ -85,6 +86,54 @@ def of(uids: list[str], *, anomaly: float = 0.1, threat: float = 0.9, label: int
 
 def verdicts(rows: Listed) -> list[str]:
     return [VERDICTS[k] for k in rows.verdict.tolist()]
+
+
+# --- with whom it was -----------------------------------------------------------------------
+
+
+def calls(rows: list[S], *, aside: float = -600.0) -> str:
+    """Return what is said of a call far under the line at a moment beside others, or nothing."""
+    quiet = replace(rows[0], at=rows[0].at + aside, threat=0.02, uid="Cquiet")
+    elsewhere = replace(quiet, at=quiet.at + 0.1, peer="34.1.2.3", uid="Celsewhere")
+    port = replace(quiet, at=quiet.at + 0.2, port=8_443, uid="Cport")
+    slices, features, scores = tables(mixed([quiet, elsewhere, port], rows), device_table(30 * DAY))
+    table = gathering()
+    table.step(slices, features, scores, int(slices.told[-1]))
+    parts = table.parts_of(slices)
+    cause = {uid.decode(): part.cause for uid, part in zip(slices.uid.tolist(), parts, strict=True)}
+    assert cause["Celsewhere"] == cause["Cport"] == ""
+    return cause["Cquiet"]
+
+
+def guesses(number: int = 12) -> list[S]:
+    return [replace(s, cause="brute-force", host="") for s in beacon(700.0, number, every=5.0)]
+
+
+def test_every_call_to_a_controller_is_part_of_its_incident() -> None:
+    assert calls(beacon(700.0, 12)) == "c2"
+
+
+def test_a_session_among_guesses_is_one_and_an_earlier_one_is_not() -> None:
+    """Who owns the device may have called there before."""
+    assert calls(guesses(), aside=27.0) == "brute-force"
+    assert calls(guesses(), aside=-600.0) == ""
+    assert calls(guesses(), aside=60.0) == ""
+
+
+@pytest.mark.parametrize(
+    ("why", "rows"),
+    [
+        ("nothing was told", beacon(700.0, 2)),
+        ("of other causes no", [replace(s, cause="other") for s in beacon(700.0, 12)]),
+        ("a resolver", [replace(s, service="dns", port=53) for s in beacon(700.0, 12)]),
+        (
+            "of many peers each was called once",
+            [replace(s, peer=f"185.9.9.{k + 1}") for k, s in enumerate(beacon(700.0, 12))],
+        ),
+    ],
+)
+def test_what_is_no_controller_keeps_its_quiet_calls(why: str, rows: list[S]) -> None:
+    assert calls(rows) == "", why
 
 
 # --- the number ---------------------------------------------------------------------------
@@ -321,5 +370,7 @@ def agree(path: Path) -> None:
     assert all(
         (float(row["threat"]) >= TOLD) == (row["verdict"] == "attack") for row in rows.values()
     )
-    # What an incident shows is a part of what it has.
-    assert len(attacks) <= sum(alert["count"] for alert in alerts)
+    # What an incident shows is a part of what it has; more has only whom it names.
+    named = {peer["ip"] for alert in alerts for peer in alert["peers"]}
+    others = [row for row in attacks if not {row["orig_h"], row["resp_h"]} & named]
+    assert len(others) <= sum(alert["count"] for alert in alerts)

@@ -17,7 +17,7 @@ from guardian.addresses import Lan, texts
 from guardian.const import NS
 from guardian.devices import DeviceTable
 from guardian.errors import InputError
-from guardian.gathered import Gathering
+from guardian.gathered import TOLD, Gathering
 from guardian.hindsight import Listed, Waiting, listed
 from guardian.pipeline import Pipeline
 from guardian.simulate import simulate
@@ -112,13 +112,12 @@ def test_a_records_evidence_is_that_of_its_incident(folder: Path, bench: Bench) 
     (incident,) = played.opened[GATEWAY]
     told = np.isin(played.uid, [uid.encode() for uid in incident.uids])
     assert told.any()
-    assert (evidence[told] >= 1.0 + threat[told]).all()
-    assert (evidence >= threat).all()
+    assert (evidence[told] >= TOLD).all()
     assert len(np.unique(evidence[played.label > 0])) > 10  # it rises while the scan goes on
-    assert evidence[played.label > 0].max() > 5.0
+    assert evidence[played.label > 0].max() > 0.98
     # The low ones share no incident: a failed call now and then adds up to nothing.
     quiet = played.label == 0
-    assert (evidence[quiet & (threat < bench.ruler.threat_line)] < 1.0).all()
+    assert (evidence[quiet & (threat < bench.ruler.threat_line)] < TOLD).all()
 
 
 def test_guardian_score_prints_the_evidence_that_is_measured(folder: Path, bench: Bench) -> None:
@@ -135,12 +134,9 @@ def test_guardian_score_prints_the_evidence_that_is_measured(folder: Path, bench
     printed = Listed.concat(list(waiting.rest()))
     place = {uid: k for k, uid in enumerate(printed.uid.tolist())}
     rows = printed.take(np.array([place[uid] for uid in played.uid.tolist()]))
-    evidence, told = played.scores["evidence"], rows.verdict == VERDICTS.index("attack")
+    told = rows.verdict == VERDICTS.index("attack")
     assert 50 < told.sum() < len(told)
-    for of in (told, ~told):
-        order = np.argsort(evidence[of])
-        assert (np.diff(rows.threat[of][order]) >= 0.0).all()
-    np.testing.assert_array_equal(rows.threat, played.scores["as printed"])
+    np.testing.assert_array_equal(rows.threat, played.scores["evidence"])
 
 
 def test_what_a_rival_says_adds_up_in_the_same_way(folder: Path, bench: Bench) -> None:
@@ -156,7 +152,7 @@ def test_what_a_rival_says_adds_up_in_the_same_way(folder: Path, bench: Bench) -
     np.testing.assert_array_equal(
         played.scores["same, added up"], played.scores["evidence of models"]
     )
-    assert played.scores["same, added up"].max() > 1.0
+    assert played.scores["same, added up"].max() >= TOLD
 
 
 def test_the_whole_course_finds_the_scan_and_keeps_what_a_person_wrote(

@@ -19,7 +19,7 @@ from guardian.const import ROWS_PER_CHUNK
 from guardian.devices import DeviceTable
 from guardian.evidence import EvidenceSettings
 from guardian.features import FeatureExtractor
-from guardian.gathered import Gathering, evidence_of, score, told_of
+from guardian.gathered import Gathering, score_of
 from guardian.incidents import IncidentEvent
 from guardian.scoring import Scorer
 from guardian.sequences import SequenceTable
@@ -46,9 +46,8 @@ class Rivals:
 GATEWAY, MODELS = "gateway", "models alone"
 """Whose incidents: with the plain counters, as shipped, and without."""
 GATHERED = {GATEWAY: "evidence", MODELS: "evidence of models"}
-"""Scorers: the threat of a record with the evidence that each gathered against it."""
-PRINTED = "as printed"
-"""Scorer: the same of the gateway as `guardian score` prints it, incidents above all else."""
+"""Scorers: the threat of a record with the evidence that each gathered against it, as `guardian
+score` prints it."""
 ADDED_UP = ", added up"
 """Ends the name of a rival whose words are added up in the same way."""
 
@@ -161,19 +160,17 @@ class Bench:
         for name, by_slice in self.rivals.by_slice.items():
             column = best.setdefault(name, np.full(len(first), -np.inf))
             np.maximum.at(column, record, by_slice(stream))
-        uids = stream.slices.uid[first]
+        records = stream.slices.take(first)
         if "threat" in best:
             for name, table_ in incidents.items():
-                best[GATHERED[name]] = best["threat"] + evidence_of(table_, uids)
-            ours = incidents[GATEWAY]
-            best[PRINTED] = score(best["threat"], evidence_of(ours, uids), told_of(ours, uids))
+                best[GATHERED[name]] = score_of(best["threat"], table_.parts_of(records))
             for name, table_ in others.items():
-                best[name + ADDED_UP] = best[name] + evidence_of(table_, uids)
+                best[name + ADDED_UP] = score_of(best[name], table_.parts_of(records))
         side = np.where(stream.orig_device >= 0, stream.orig_device, stream.resp_device)[first]
         keep = touched & (side >= 0)
         return Played(
             stream.label[first][keep],
-            uids[keep],
+            records.uid[keep],
             side[keep],
             stream.slices.ts[first][keep],
             stream.slices.told[first][keep],

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from trainer.trial.bench import ADDED_UP, GATEWAY, GATHERED, PRINTED
+from trainer.trial.bench import ADDED_UP, GATEWAY, GATHERED
 
 PARTS = ("in place", "grafted", "simulated")
 HEAD = ("what must be reached", "goal", *PARTS)
 EVIDENCE, ALONE = GATHERED[GATEWAY], "threat"
 """What the gateway had gathered against a record, and the record's own score."""
-OURS = (*GATHERED.values(), PRINTED, ALONE, "anomaly")
+OURS = (*GATHERED.values(), ALONE, "anomaly")
 RECALL = (
     ("scans and floods", ("scan", "flood"), 0.99),
     ("password guessing", ("brute-force",), 0.95),

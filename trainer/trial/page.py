@@ -88,6 +88,8 @@ def markdown(report: dict[str, Any], *, title: str) -> str:
         if part and part["rows"]:
             out += [f"### {head}", "", tables.grafted(part["rows"]), ""]
             out += [tables.families(part["families"]), "", tables.classes(part["classes"]), ""]
+            if part.get("own", {}).get("records"):
+                out += [tables.own(part["own"]), ""]
             out += [tables.scorers(part["macro"]), ""]
             out += [f"{tables.placebo(part['placebo'])} They are: {tables.fired(part['placebo'])}."]
             out += ["", tables.placebos(part["placebo"]), ""]

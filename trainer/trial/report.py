@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from guardian.gathered import TOLD
 from trainer.trial import figures
 from trainer.trial.bench import GATEWAY, MODELS
 from trainer.trial.figures import Case, Found, Pools
-from trainer.trial.goals import OURS
+from trainer.trial.goals import EVIDENCE, OURS
 from trainer.trial.subjects import CLASSES, SETUP, Subject
 
 AT = ("10%", "1%", "0.1%")
@@ -191,7 +192,20 @@ def graft_row(
         }  # fmt: skip
     row["scorers"] = by_scorer([attack for attack, _ in trials], pools)
     row["records"] = sum(int((attack.played.label > 0).sum()) for attack, _ in trials)
+    row["own"] = own([attack for attack, _ in trials])
     return row
+
+
+def own(cases: Iterable[Case]) -> dict[str, int]:
+    """Return how many records the hosts of an attack have of their own, and how many of them are
+    taken for part of it."""
+    out = {"records": 0, "told": 0}
+    for case in cases:
+        mine = case.played.label == 0
+        out["records"] += int(mine.sum())
+        if EVIDENCE in case.played.scores:
+            out["told"] += int((mine & (case.played.scores[EVIDENCE] >= TOLD)).sum())
+    return out
 
 
 def lookalike_row(name: str, cases: Sequence[Case]) -> dict[str, Any]:
@@ -247,6 +261,9 @@ def part(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "macro": macro(rows),
         "families": families(rows),
         "classes": by_class(rows),
+        "own": {
+            key: sum(r.get("own", {}).get(key, 0) for r in rows) for key in ("records", "told")
+        },
     }
 
 

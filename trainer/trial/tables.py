@@ -57,6 +57,15 @@ def classes(found: dict[str, dict[str, int]]) -> str:
     return f"Of infected devices, by class: {', '.join(told)}."
 
 
+def own(found: dict[str, int]) -> str:
+    """Return in a sentence how much of the hosts' own life is taken for part of the attack."""
+    records, told = found["records"], found["told"]
+    return (
+        f"Of {records:,} benign records that the infected devices have of their own beside it, "
+        f"{told} ({told / max(records, 1):.2%}) are called attack."
+    )
+
+
 def headline(report: dict[str, Any]) -> str:
     """Return one line of the figures that count most."""
     about, parts = report["bundle"], []

@@ -73,7 +73,7 @@ Benign rows of a device that is itself attacking others are left out of this tab
 * Few real homes taught it. A new kind of device, its set-up or a large update may look strange.
 * A device that calls a dead server all day resembles a bot without its master.
 * Sessions with files on odd ports (FTP, a large update) may be told as a download.
-* Password guessing over MQTT is missed.
+* The models miss password guessing over MQTT; a plain rule of the gateway finds it.
 * The autoencoder is a second opinion and an explanation; alone it is a weak detector.
 """
 

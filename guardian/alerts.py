@@ -95,6 +95,7 @@ class IncidentTable:
             evidence.heavy_lower + evidence.bad_lower
         )
         """What lies under this is under every line: most rows do."""
+        self._prior = ruler.prior if self.settings.counters else None
         self._threats = Contrast(evidence.contrast, _level(ruler.ordinary_threat, log_odds))
         self._anomalies = Contrast(
             evidence.unusual_contrast,
@@ -252,6 +253,7 @@ class IncidentTable:
         young = age < evidence.learning_s * NS
         if joins(one, age):
             home.joined = one.told
+            home.day.comes()
         new_peer = not home.habits.knows(one.peer)
         counted = one.unicast and one.outbound and self.settings.counters
         over, row, notable = False, None, counted and is_notable(one)
@@ -285,6 +287,8 @@ class IncidentTable:
                 device, one, row, level, new_peer, counted=counted, suspected=suspected
             ):
                 self._counted(device, home, finding, one.told)
+        if one.clue and self._prior is not None and one.outbound:
+            self._today(device, home, one, level, new_peer, young)
         trouble = self._troubled(device)
         suspicion.threat_past.add(level, one.told, trouble)
         suspicion.anomaly_past.add(odd, one.told, trouble)
@@ -366,6 +370,21 @@ class IncidentTable:
             opening = home.suspicion.odd(row, line)
             if opening is not None:
                 self._open(device, home, opening, one.told)
+
+    def _today(
+        self, device: str, home: Home, one: Seen, level: float, new_peer: bool, young: bool
+    ) -> None:
+        """Hold what a device did today to what devices of its class do at most."""
+        if not home.day.take(one, new_peer and not young):
+            return
+        prior, kind = self._prior, self._devices.kind(one.device)
+        if prior is None or self._troubled(device):
+            return
+        what = home.day.beyond(prior, kind)
+        if what >= 0:
+            said = home.day.says(what, prior, kind)
+            row = one.row(UNUSUAL, level, new_peer)
+            self._counted(device, home, Counted(UNUSUAL, said, [row]), one.told)
 
     def _counted(self, device: str, home: Home, finding: Counted, told: int) -> None:
         """Let what a plain counter or rule saw open an incident, or join its own."""
@@ -567,4 +586,4 @@ def _level(value: float | None, scale: Callable[[float], float]) -> float | None
 
 def _sure(one: Open) -> bool:
     """Tell whether an incident is told in a full week, too."""
-    return one.severity == "high" or bool(one.counter)
+    return one.severity == "high" or (bool(one.counter) and one.cause != UNUSUAL)

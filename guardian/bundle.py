@@ -9,6 +9,7 @@ classes; scaler {mean, scale, clip}; models {autoencoder, classifier: {file, for
 classifier of several members (guardian/members.py);
 thresholds {anomaly, threat, calibrated_on, perhaps classes: the threat line by class of device};
 usual (5, 50, 95 % of each feature in benign traffic);
+perhaps prior (guardian/prior.py: what devices of a class do at most in their first day);
 files {name: sha256}; and for people: datasets, seed, recipe, metrics.
 """
 
@@ -27,9 +28,10 @@ from typing import Any
 
 import numpy as np
 
-from guardian import deviceclass, members, minisign, npz
+from guardian import deviceclass, members, minisign, npz, prior
 from guardian.errors import BundleError
 from guardian.members import FORMS, Ensemble, ModelFile
+from guardian.prior import Prior
 from guardian.tables import F32, I32
 
 FORMAT = 1
@@ -115,6 +117,8 @@ class Bundle:
     manifest: Mapping[str, Any]
     class_thresholds: Mapping[str, float] = field(default_factory=dict)
     """threat_threshold of those classes of devices that have their own."""
+    prior: Prior | None = None
+    """What devices of a class do at most in their first day; None where it does not say."""
 
     @property
     def anomaly_threshold(self) -> float:
@@ -239,6 +243,7 @@ def _build(
         golden=_golden(folder, files[GOLDEN], window, count, len(classes)),
         manifest=manifest,
         class_thresholds=_class_thresholds(manifest["thresholds"].get("classes", {})),
+        prior=prior.of_manifest(manifest.get("prior")),
     )
 
 

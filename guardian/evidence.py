@@ -27,6 +27,7 @@ import numpy as np
 
 from guardian.bundle import Bundle
 from guardian.const import NS
+from guardian.prior import Prior
 from guardian.tables import F32, Scores, Sequences
 
 LIMIT = 8.0
@@ -163,6 +164,8 @@ class Ruler:
     """What the running models answer to ordinary traffic; None: learned from the home alone."""
     class_lines: Mapping[str, float] = field(default_factory=dict)
     """Threat lines of classes of devices that have their own."""
+    prior: Prior | None = None
+    """What devices of a class do at most in their first day."""
 
     @classmethod
     def of(cls, bundle: Bundle, score: Callable[[Sequences], Scores] | None = None) -> Ruler:
@@ -188,6 +191,7 @@ class Ruler:
             usual=bundle.usual,
             threat_line=bundle.threat_threshold,
             class_lines=bundle.class_thresholds,
+            prior=bundle.prior,
             anomaly_line=bundle.anomaly_threshold,
             ordinary_threat=_low(threat),
             ordinary_anomaly=_low(anomaly),

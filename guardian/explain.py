@@ -101,6 +101,9 @@ def words(
     if facts.by_arp:
         told = f"{name} {counter} A plain counter, not a model, saw this."
         return Words(told, ADVICE_ARP.get(cause, ADVICE_LOST), ())
+    if counter and cause == "unusual":
+        told = f"{name} is unlike other devices: {counter} A plain counter, not a model, saw this."
+        return Words(told, ADVICE[cause], ())
     own = habits.usual()
     features = top_features(cause, facts, ruler, own)
     parts = [_sentence(cause, name, facts, features)]

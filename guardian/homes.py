@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from guardian.const import MAX_JUDGED, MAX_TURNS, NS, SETTLED_S
 from guardian.drift import Cuts, Weeks
 from guardian.evidence import EvidenceSettings, Past
+from guardian.firstday import Day
 from guardian.habits import Habits
 from guardian.routers import Address
 from guardian.suspicion import Suspicion
@@ -32,6 +33,7 @@ class Home:
     habits: Habits = field(default_factory=Habits)
     weeks: Weeks | None = None
     """For drift; None where nothing says how to cut its bins."""
+    day: Day = field(default_factory=Day)
     hour: int = -1
     highest: float = 0.0
     before: float = 0.0
@@ -99,6 +101,8 @@ class Homes:
             for device, home in theirs.items():
                 mine[device] = self.fresh(home.first)
                 mine[device].suspicion.succeed(home.suspicion)
+                mine[device].day = home.day
+                home.day.renew()
 
     def put(self, device: str, home: Home) -> None:
         """Remember a settled device as it was before a restart, as the one seen last."""
@@ -120,7 +124,7 @@ class Homes:
         for key, home in [*self._settled.items(), *self._brief.items()]:
             if device in ("", key):
                 home.suspicion.threat_past, home.suspicion.anomaly_past = Past(), Past()
-                home.habits, home.weeks = Habits(), self._weeks()
+                home.habits, home.weeks, home.day = Habits(), self._weeks(), Day()
 
     def get(self, device: str, now: int) -> Home:
         """Return what is remembered of a device that is seen now."""

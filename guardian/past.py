@@ -15,6 +15,7 @@ from typing import Any
 
 from guardian.const import MAX_PAST_BYTES
 from guardian.evidence import Past
+from guardian.firstday import Day
 from guardian.habits import Habits
 from guardian.homes import Home, Homes
 from guardian.maxima import Maxima
@@ -55,6 +56,7 @@ def pack(
         "anomaly": suspicion.anomaly_past.as_json(),
         "habits": home.habits.as_json(keep),
         "weeks": home.weeks.as_json() if home.weeks else None,
+        "day": home.day.as_json(),
         "maxima": maxima.as_json() if maxima else None,
     }
     return zlib.compress(json.dumps(found, separators=(",", ":")).encode(), 6)
@@ -100,4 +102,7 @@ def _home(found: Any, models: Models, homes: Homes, now: int) -> Home:
     if found["order"] == models.order:
         home.habits = Habits.from_json(found["habits"], len(models.features))
         home.habits.by(now)
+    day = found.get("day")  # an earlier Guardian wrote none
+    if day is not None:
+        home.day = Day.from_json(day)
     return home

@@ -332,6 +332,14 @@ def test_only_captures_make_a_class_stricter_and_attackers_say_nothing() -> None
     assert classlines.drawn(*held(simulated), 0.6, 0.002) == {}
     real = {PHONE: [*simulated[PHONE], ("home", 0.2)]}
     found = classlines.drawn(*held(real), 0.6, 0.002)[PHONE]
+    lively = {**simulated, COMPUTER: [("simulated", 0.9)] * 20}
+    assert set(classlines.drawn(*held(lively), 0.6, 0.002)) == {COMPUTER}, "nobody real lends"
+    lively[COMPUTER].append(("pcs", 0.95))
+    both = classlines.drawn(*held(lively), 0.6, 0.002)
+    assert 0.6 < both[PHONE].line < 0.95, "what phones and computers give together"
+    assert (both[PHONE].devices, both[COMPUTER].devices) == (41, 21)
+    calm = {**simulated, COMPUTER: [("pcs", 0.4)] * 20}
+    assert set(classlines.drawn(*held(calm), 0.6, 0.002)) == {COMPUTER}, "a phone's is no stricter"
     assert found.own == calibrate.LEAST_THREAT < found.line < 0.6
     assert found.real == 100
     rows_, threat = held({COMPUTER: [("simulated", 0.99)] * 20})

@@ -7,7 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+from trainer import priors
 from trainer.commands import train
+
+QUICK_HOMES = 8
 
 
 def main() -> int:
@@ -26,6 +29,9 @@ def main() -> int:
 
     how = {"data": given.data, "seed": given.seed, "quick": given.quick, "keep": given.run}
     train([], given.out, echo=echo, **how)
+    count = QUICK_HOMES if given.quick else priors.HOMES
+    prior, _ = priors.of_recipe(given.seed, given.data, count, echo)
+    echo(f"what devices do in their first day is written; digest {priors.write(given.out, prior)}")
     return 0
 
 

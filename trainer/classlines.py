@@ -3,7 +3,9 @@ things do.
 
 Each line is reached by the share of held-out benign sequences of its class by which the bundle's
 line was drawn for all, of those that end in a connection that the device opened; and it lies
-between that one and the bundle's: the more devices of the class there were, the nearer its own.
+between that one and the bundle's: the more devices of the class there were, the nearer its own. No
+class that was only simulated gets a stricter line than the bundle's; a phone then takes the line
+that phones and computers together give, since people do on both what they like.
 
 `python -m trainer.classlines BUNDLE --data DATA` draws them for a bundle that is there already,
 `--write` puts them into its manifest, `--claim` judges what they cost.
@@ -15,7 +17,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +26,7 @@ import numpy as np
 
 from guardian import bundle as bundles
 from guardian.bundle import Bundle
-from guardian.deviceclass import CLASSES, THING
+from guardian.deviceclass import CLASSES, COMPUTER, PHONE, THING
 from guardian.errors import BundleError, GuardianError
 from guardian.evidence import log_odds
 from guardian.featurelist import NAMES
@@ -39,6 +41,8 @@ from trainer.rows import Rows
 Echo = Callable[[str], None]
 
 INBOUND = NAMES.index("inbound")
+GENERAL = (PHONE, COMPUTER)
+"""Classes that people put to any use."""
 FEWEST = 5
 """Devices of a class under which it takes the bundle's line."""
 SHRINK = 10.0
@@ -66,27 +70,37 @@ def drawn(rows: Rows, threat: F32, line: float, share: float) -> dict[str, Class
     """Return the line of each class with enough held-out benign devices.
 
     `line` is the bundle's, which at most `share` of all sequences reach. The class of things takes
-    it: what shows nothing of itself is one. A class that is only simulated gets no stricter line
-    than the bundle's: people are livelier than a simulator.
+    it: what shows nothing of itself is one. Where phones were only simulated and calm, computers
+    that were not lend theirs: people are livelier than a simulator.
     """
     out: dict[str, ClassLine] = {}
-    opened = rows.x[:, -1, INBOUND] < 0.5
     for kind in CLASSES:
-        hit = (rows.label == 0) & rows.clean & opened & (rows.kind == kind)
-        count = np.bincount(rows.instance[hit], minlength=len(rows.names))
-        devices = int((count >= LEAST_ROWS).sum())
-        if kind == THING or devices < FEWEST:
-            continue
-        weight = calibrate.source_weights(rows, hit)
-        own = max(calibrate.threshold(threat[hit], share, weight), LEAST_THREAT)
-        captured = np.array([group != "simulated" for group, _ in rows.names])
-        real = int(captured[rows.instance][hit].sum())
-        if real == 0 and own < line:
-            continue
-        part = devices / (devices + SHRINK)
-        level = part * log_odds(own) + (1.0 - part) * log_odds(line)
-        out[kind] = ClassLine(_probability(level), own, devices, int(hit.sum()), real)
+        found = None if kind == THING else _line((kind,), rows, threat, line, share)
+        if found is not None and found.real == 0 and found.own < line:
+            both = _line(GENERAL, rows, threat, line, share) if kind == PHONE else None
+            found = both if both is not None and both.real > 0 and both.own >= line else None
+        if found is not None:
+            out[kind] = found
     return out
+
+
+def _line(
+    kinds: Collection[str], rows: Rows, threat: F32, line: float, share: float
+) -> ClassLine | None:
+    """Return the line that devices of these classes give; None of fewer than FEWEST."""
+    opened = rows.x[:, -1, INBOUND] < 0.5
+    hit = (rows.label == 0) & rows.clean & opened & np.isin(rows.kind, list(kinds))
+    count = np.bincount(rows.instance[hit], minlength=len(rows.names))
+    devices = int((count >= LEAST_ROWS).sum())
+    if devices < FEWEST:
+        return None
+    weight = calibrate.source_weights(rows, hit)
+    own = max(calibrate.threshold(threat[hit], share, weight), LEAST_THREAT)
+    captured = np.array([group != "simulated" for group, _ in rows.names])
+    real = int(captured[rows.instance][hit].sum())
+    part = devices / (devices + SHRINK)
+    level = part * log_odds(own) + (1.0 - part) * log_odds(line)
+    return ClassLine(_probability(level), own, devices, int(hit.sum()), real)
 
 
 def manifest(lines: Mapping[str, ClassLine]) -> dict[str, float]:

@@ -95,7 +95,7 @@ class IncidentTable:
             evidence.heavy_lower + evidence.bad_lower
         )
         """What lies under this is under every line: most rows do."""
-        self._prior = ruler.prior if self.settings.counters else None
+        self._prior = ruler.prior
         self._threats = Contrast(evidence.contrast, _level(ruler.ordinary_threat, log_odds))
         self._anomalies = Contrast(
             evidence.unusual_contrast,
@@ -378,9 +378,9 @@ class IncidentTable:
         if not home.day.take(one, new_peer and not young):
             return
         prior, kind = self._prior, self._devices.kind(one.device)
-        if prior is None or self._troubled(device):
+        if prior is None or not self.settings.counters or self._troubled(device):
             return
-        what = home.day.beyond(prior, kind)
+        what = home.day.beyond(prior, kind, self.settings.evidence.own_days)
         if what >= 0:
             said = home.day.says(what, prior, kind)
             row = one.row(UNUSUAL, level, new_peer)

@@ -97,18 +97,21 @@ class EvidenceSettings:
     """A cause that the user found bad on a device: its line there is the bundle's less so many log
     odds, and this share of the sum (and of the rows, two at least) opens an incident."""
 
+    own_days: bool = True
+    """What a device's day may count follows its past days."""
     week_more: float = 0.5
     """In a week whose limit is spent so much more evidence is asked, of the sum and of the rows; in
     a week that is spent in part, in proportion."""
 
     def adapting(self, adapt: bool) -> EvidenceSettings:
-        """Return these with lines that follow a device's past within the usual bounds, or that
-        do not at all."""
+        """Return these with lines and levels that follow a device's past within the usual bounds,
+        or that do not at all."""
         usual = EvidenceSettings()
         return replace(
             self,
             raise_most=usual.raise_most if adapt else 0.0,
             unusual_raise_most=usual.unusual_raise_most if adapt else 0.0,
+            own_days=adapt,
         )
 
     def asked(self, *, young: bool, joining: bool) -> Asked:

@@ -217,21 +217,21 @@ class Day:
 
     # --- what is too much -------------------------------------------------------
 
-    def beyond(self, prior: Prior, kind: str) -> int:
+    def beyond(self, prior: Prior, kind: str, own_days: bool = True) -> int:
         """Return the first statistic that exceeds what a device of this class does at most, and of
-        which nobody was told; -1 where none does."""
+        which nobody was told; -1 where none does. own_days: its past days count."""
         asks = self.named >= LEAST_NAMED
         self.bounds = tuple(
             level if asks and not self.told >> k & 1 else math.inf
-            for k, level in enumerate(self.limits(prior, kind))
+            for k, level in enumerate(self.limits(prior, kind, own_days))
         )
         pairs = zip(self.counts, self.bounds, strict=True)
         return next((k for k, (count, bound) in enumerate(pairs) if count > bound), -1)
 
-    def limits(self, prior: Prior, kind: str) -> Levels:
+    def limits(self, prior: Prior, kind: str, own_days: bool = True) -> Levels:
         """Return what its counts are held to now."""
         levels = prior.at(kind, CAME if self.came else THERE, self._window)
-        if not self.days:
+        if not (self.days and own_days):
             return levels
         part = self.days / (self.days + SHRINK)
         return tuple(

@@ -118,6 +118,11 @@ class Homes:
         self._settled.pop(device, None)
         self._brief.pop(device, None)
 
+    def renew(self) -> None:
+        """Let what each device's day is held to be looked up anew."""
+        for home in (*self._settled.values(), *self._brief.values()):
+            home.day.renew()
+
     def unlearn(self, device: str = "") -> None:
         """Let a device (all of them where none is given) begin its past anew; what adds up
         against it stays."""

@@ -53,6 +53,7 @@ def _alerts(change: Change) -> None:
     incidents = change.parts.pipeline.incidents
     evidence = incidents.settings.evidence.adapting(new.adapt)
     incidents.settings = replace(incidents.settings, evidence=evidence)
+    incidents.homes.renew()
     if new.a_week != old.a_week:
         change.parts.polling.configure_budget(new.a_week, time.time_ns())
 

@@ -319,6 +319,20 @@ def test_a_devices_own_days_move_what_is_normal_for_it() -> None:
     assert math.isinf(quiet.limits(known, THING)[STRANGERS]), "no prior, no level"
 
 
+def test_where_nothing_is_to_adapt_the_priors_day_holds() -> None:
+    rows = [*week(7 * MB, 20), *usual(at=20 * DAY), *sends(10 * MB, 20 * DAY + 500)]
+    known = prior(sent=8.0 * MB)
+    assert told(table(known), rows) == []
+    fixed = table(known)
+    fixed.settings = AlertSettings(EvidenceSettings().adapting(False), counters=True)
+    assert len(told(fixed, rows)) == 1
+    switched = table(known)
+    assert told(switched, rows[:-10]) == []
+    switched.settings = fixed.settings
+    switched.homes.renew()
+    assert len(told(switched, rows[-10:])) == 1
+
+
 def test_a_day_that_was_told_teaches_nothing() -> None:
     home = table(prior(sent=8 * MB))
     rows = [*week(0, 1), *week(500 * MB, 3, at=DAY), *week(0, 2, at=4 * DAY)]

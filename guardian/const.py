@@ -136,7 +136,7 @@ MAX_COUNTED = 4_096
 """Distinct peers (and ports, and keys) counted in one incident; beyond it the text says `over`."""
 
 MAX_JUDGED = 512
-"""Devices whose evidence, past and habits are remembered, 40 kB each (2 kB of it for drift); more
+"""Devices whose evidence, past and habits are remembered, 60 kB each (20 kB for its day); more
 are forged MACs."""
 
 MAX_KEYS_PER_DEVICE = 32

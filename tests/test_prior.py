@@ -26,7 +26,7 @@ from guardian.evidence import EvidenceSettings
 from guardian.featurelist import NAMES as FEATURES
 from guardian.firstday import FLOORS, LEAST_NAMED, QUIET, Day
 from guardian.homes import Homes
-from guardian.incidents import Incident, IncidentEvent
+from guardian.incidents import Incident
 from guardian.past import Models, pack, unpack
 from guardian.pipeline import Pipeline
 from guardian.prior import (
@@ -479,14 +479,16 @@ def test_a_class_of_few_takes_what_all_do() -> None:
 # --- in whole homes -------------------------------------------------------------------------
 
 
-def played(path: Path) -> list[IncidentEvent]:
+def played(path: Path) -> tuple[list[Incident], Pipeline]:
+    """Return what is told in a home by the shipped bundle."""
     pipeline = Pipeline(bundles.load(bundles.default_path()), Lan(), DeviceTable(Lan()))
     events = [e for frames in capture.read_frames(path) for e in pipeline.step(frames).events]
-    return [e for e in (*events, *pipeline.finish().events) if e.change == "opened"]
+    events += pipeline.finish().events
+    return [e.incident for e in events if e.change == "opened"], pipeline
 
 
-def born(kind: str, hours: float, folder: Path) -> tuple[str, list[Incident]]:
-    """Return the camera that comes new, and what is told in its home."""
+def born(kind: str, hours: float, folder: Path) -> tuple[str, Path]:
+    """Return the camera that comes new into a home, and the capture of that."""
     from guardian.simulate import simulate  # noqa: PLC0415 - scapy takes its time
     from guardian.simulate.build import build  # noqa: PLC0415
     from guardian.simulate.scenario import home  # noqa: PLC0415
@@ -499,17 +501,49 @@ def born(kind: str, hours: float, folder: Path) -> tuple[str, list[Incident]]:
     )
     path = folder / "home.pcap"
     simulate(replace(scenario, devices=few), path)
-    mac = build(scenario)[0].hosts["t-camera"].mac.hex(":")
-    return mac, [e.incident for e in played(path)]
+    return build(scenario)[0].hosts["t-camera"].mac.hex(":"), path
 
 
 def test_a_new_camera_that_carries_data_out_is_told_in_words(tmp_path: Path) -> None:
-    camera, found = born("exfiltration", 0.8, tmp_path)
+    camera, path = born("exfiltration", 0.8, tmp_path)
+    found, _ = played(path)
     assert [(i.device.mac, i.cause, i.severity) for i in found] == [(camera, "unusual", "low")]
     assert "machine outside that it never asked for by name; of 1,000 new things one" in (
         found[0].explanation
     )
 
 
-def test_a_new_camera_that_does_what_cameras_do_is_not(tmp_path: Path) -> None:
-    assert born("", 0.8, tmp_path)[1] == []
+def test_a_new_camera_that_does_what_cameras_do_is_not_and_teaches_what_it_is_held_to(
+    tmp_path: Path,
+) -> None:
+    from trainer import priors, streams  # noqa: PLC0415
+
+    camera, path = born("", 0.8, tmp_path)
+    found, pipeline = played(path)
+    assert found == []
+    stream = streams.read(path)
+    lives = priors.lives("home", stream)
+    days = [home.day for home in pipeline.incidents.homes.settled().values()]
+    counted = sorted((d.came, d.counts, d.named >= LEAST_NAMED) for d in days)
+    assert counted == sorted((x.phase == CAME, list(x.counts[1] or ()), x.named[1]) for x in lives)
+    assert [x.phase for x in lives].count(CAME) == 2, "it and a phone"
+    home = pipeline.incidents.homes.peek(camera)
+    assert home is not None
+    assert home.day.came
+
+
+def test_what_comes_after_an_attack_teaches_nothing(tmp_path: Path) -> None:
+    from trainer import priors, streams  # noqa: PLC0415
+
+    _, path = born("exfiltration", 0.5, tmp_path)
+    lives = priors.lives("simulated", streams.read(path))
+    came = [life for life in lives if life.phase == CAME]
+    none = [None] * len(WINDOWS_S)
+    assert sorted(map(str, (life.counts for life in came))) == [
+        str([(0, 0), *none[1:]]), str(none),
+    ], "a phone, and the camera that is infected"  # fmt: skip
+    assert all(life.counts[0] is not None for life in lives if life.phase == THERE)
+    strict = prior(sent=1.0, strangers=1.0)
+    assert priors.exceeding(strict, came) == []
+    benign = [replace(life, counts=[(9, 0)] * 4, named=[True] * 4) for life in came]
+    assert [name for _, name in priors.exceeding(strict, benign)] == ["sent", "sent"]

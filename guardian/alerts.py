@@ -426,6 +426,7 @@ class IncidentTable:
             one.add(row)
         one.severity = severity_of(one, self._others(one))
         home.suspicion.forget(opening.cause)
+        home.day.tainted = True
         self._emit("opened", one, told)
 
     def _join(self, one: Open, rows: list[Row]) -> None:

@@ -2,8 +2,8 @@
 
 The first day is held to what devices of its class do at most (prior.py). A later day is held to the
 prior's whole day, moved towards the device's own past days: the more of them there were, the
-further (SHRINK). A day in which it exceeded something, or in which an incident of it was open,
-teaches nothing.
+further (SHRINK), but never above MARGIN times the prior's. A day in which it exceeded something, or
+in which an incident of it opened, teaches nothing.
 
 Counted is TCP alone, since who calls by UDP was seldom asked for by name (streams between peers).
 What a day counted is forgotten at a restart: the device is then one that was there before. What
@@ -16,11 +16,7 @@ import math
 from typing import Any
 
 from guardian.clues import DNS, OUTSIDE
-from guardian.const import (
-    MAX_DAY_NAMED,
-    MAX_DAY_STRANGERS,
-    NS,
-)
+from guardian.const import MAX_DAY_NAMED, MAX_DAY_STRANGERS, NS
 from guardian.phrases import size
 from guardian.prior import (
     CAME,
@@ -95,10 +91,11 @@ class Day:
         """What its counts are held to; each count is beyond those that must be looked up."""
         self.days = 0
         self.own = [0.0] * len(STATISTICS)
-        """Past days that taught, and their most by statistic."""
+        """Number of past days that taught, and their most by statistic."""
         self.told = 0
         """Bits of the statistics of which somebody was told; never again of the same."""
         self.tainted = False
+        """The running day teaches nothing."""
         self._asked = -(1 << 62)
         self._ends = self._window = 0
         self._later = False
@@ -247,7 +244,8 @@ class Day:
         done, level = (size(count), size(most)) if k == SENT else (f"{count:,}", f"{most:,}")
         span = ("ten minutes", "hour", "six hours", "day")[self._window]
         if self._later:
-            return f"{_DONE[k].format(done)} within a day; below {level} is normal for it."
+            whom = "it" if self.days else f"a {kind}"
+            return f"{_DONE[k].format(done)} within a day; below {level} is normal for {whom}."
         phase = "new" if self.came else "newly watched"
         return (
             f"{_DONE[k].format(done)}; of {prior.of:,} {phase} {kind}s one comes to more than "
@@ -281,8 +279,9 @@ _DONE = (
 
 
 def _mixed(level: float, own: float, part: float, most: float) -> float:
-    """Return a level between the prior's and a device's own; twice its own most at least."""
+    """Return a level between the prior's and a device's own: twice its own most at least, MARGIN
+    times the prior's at most."""
     if math.isinf(level):
         return level
     mixed = math.exp((1.0 - part) * math.log(level) + part * math.log(own))
-    return max(mixed, 2.0 * most)
+    return min(max(mixed, 2.0 * most), MARGIN * level)

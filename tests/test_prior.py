@@ -319,6 +319,17 @@ def test_a_devices_own_days_move_what_is_normal_for_it() -> None:
     assert math.isinf(quiet.limits(known, THING)[STRANGERS]), "no prior, no level"
 
 
+def test_nobody_can_teach_it_far() -> None:
+    day, known, limit = Day(), prior(sent=8.0 * MB), 0.0
+    for k in range(60):  # each day as much as goes without a word
+        amount = int(max(limit, 8.0 * MB)) - 1
+        for one in seen([*usual(at=k * DAY + 5), *sends(amount, k * DAY + 200, parts=1)]):
+            day.take(one, fresh=True)
+        assert day.beyond(known, THING) == -1
+        limit = day.limits(known, THING)[SENT]
+    assert limit == 10 * 8.0 * MB
+
+
 def test_where_nothing_is_to_adapt_the_priors_day_holds() -> None:
     rows = [*week(7 * MB, 20), *usual(at=20 * DAY), *sends(10 * MB, 20 * DAY + 500)]
     known = prior(sent=8.0 * MB)
@@ -341,7 +352,17 @@ def test_a_day_that_was_told_teaches_nothing() -> None:
     assert "within a day; below" in found[0].explanation
     day = home.homes.peek(MACS[CAMERA])
     assert day is not None
-    assert day.day.own[SENT] > 0, "the days after it do: who was told of it has looked"
+    assert day.day.days == 4, "of five that are over"
+    scanned = table(prior(sent=8 * MB))
+    scans = [
+        S(DAY + 3_000 + k / 10, 0.99, peer=f"203.0.{k // 200}.{k % 200}", port=23, state="S0",
+          resp_pkts=0, resp_bytes=0) for k in range(60)
+    ]  # fmt: skip
+    rows = [*week(0, 1), *week(7 * MB, 1, at=DAY), *scans, *week(0, 1, at=2 * DAY)]
+    assert [i.cause for i in told(scanned, rows)] == ["scan"]
+    other = scanned.homes.peek(MACS[CAMERA])
+    assert other is not None
+    assert (other.day.days, other.day.own[SENT]) == (1, 0.0)
 
 
 def test_it_survives_a_restart_but_for_what_the_day_counted() -> None:

@@ -195,8 +195,8 @@ MAX_GATHERED = 2 * MAX_LISTED
 live."""
 
 MAX_CALLED = 10_000
-"""Machines and ports of incidents of which `guardian score` counts the calls, 400 bytes each: malware
-has a few, one of peers some hundred."""
+"""Machines and ports of incidents of which `guardian score` counts the calls, 400 bytes each;
+malware has a few, one of peers some hundred."""
 
 # --- text from the network --------------------------------------------------
 UID_BYTES = 24

@@ -401,7 +401,8 @@ def test_a_restart_keeps_an_incident_open_without_telling_again() -> None:
 
 @pytest.mark.parametrize("cause", [*CLASSES[1:], "counter", "unusual"])
 def test_a_restored_incident_closes_after_its_quiet_time(cause: str) -> None:
-    rows = [replace(s, cause="scan" if cause in ("counter", "unusual") else cause) for s in scan()]
+    what = "scan" if cause in ("counter", "unusual") else cause
+    rows = [replace(s, cause=what) for s in scan(number=120)]
     first = incident_table()
     run(first, rows)
     stored = first.open()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,10 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before tensorflow is imported
 
-from guardian.bundle import Bundle, default_path
+import keras
+
+from guardian.bundle import Bundle, default_path, load
+from guardian.errors import ConfigError
 from trainer import promote, rehearse
 from trainer import recipe as recipes
 from trainer import run as runs
@@ -49,10 +54,25 @@ def train(
     recipe = replace(recipe, seed=seed, epochs=epochs or recipe.epochs)
     material = recipes.prepare(data, inputs, recipe, echo, lan)
     run = runs.fit_run(material, recipe, echo)
-    runs.save(run, keep or out.with_name(f"{out.name}.run"))
-    bundle = write_bundle(run, out, echo, name=out.name)
+    folder = keep or out.with_name(f"{out.name}.run")
+    runs.save(run, folder)
+    bundle = _written(run, folder, out, echo)
     echo(f"wrote {out}: threat line {bundle.threat_threshold:.3f}")
     return bundle
+
+
+def _written(run: runs.Run, folder: Path, out: Path, echo: Echo) -> Bundle:
+    """Write a run's bundle. TensorFlow alone can convert: what was fitted with another backend of
+    Keras (KERAS_BACKEND=jax, for its GPU) is converted by a process of its own.
+    """
+    if keras.backend.backend() == "tensorflow":
+        return write_bundle(run, out, echo, name=out.name)
+    words = ["-c", "from guardian.cli import main; main()", "export", str(folder), "-o", str(out)]
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run([sys.executable, *words], env=environment, check=False)
+    if done.returncode:
+        raise ConfigError(f"the run is kept in {folder}, but was not converted: see above")
+    return load(out)
 
 
 def export(run_folder: Path, out: Path, *, echo: Echo = print) -> Bundle:

@@ -52,6 +52,8 @@ class Recipe:
     autoencoder_epochs: int = 10
     classifier: str = "views"
     """Name in the zoo (trainer/zoo/family.py)."""
+    evened: bool = False
+    """Whether origins count more alike in the classifier's fit (Rows.evened)."""
     smoothing: float = 0.05
     """Label smoothing: a model that is never quite sure ranks unseen homes better."""
     window: int = WINDOW

@@ -75,7 +75,7 @@ def fit_run(material: Material, recipe: Recipe, echo: Echo) -> Run:
     curves = {}
     curves["classifier"] = fit(
         learner.model,
-        (z, train.label, weight.astype(np.float32)),
+        (z, train.label, (train.evened() if recipe.evened else weight).astype(np.float32)),
         (z_out, held_out.label, held_out.weights().astype(np.float32)),
         learner.loss,
         Fit(recipe.epochs),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 from keras import layers
 
 from trainer.zoo.config import Config
@@ -17,7 +18,15 @@ def sequence(shape: Shape, batch: int | None) -> Any:
 
 def lstm(units: int, config: Config, unroll: bool, *, every: bool = False) -> Any:
     """Return an LSTM layer; `every` gives all steps, else the last one."""
-    return layers.LSTM(units, activation=config.activation, return_sequences=every, unroll=unroll)
+    return layers.LSTM(
+        units,
+        activation=config.activation,
+        return_sequences=every,
+        unroll=unroll,
+        # On JAX Keras 3.15 takes cuDNN for it, and stacked layers learned badly there
+        # (docs/BENCHMARKS.md).
+        use_cudnn=False if keras.backend.backend() == "jax" else "auto",
+    )
 
 
 def to_features(shape: Shape) -> Any:

@@ -81,16 +81,12 @@ def markdown(report: dict[str, Any], *, title: str) -> str:
         out += ["### In place", "", tables.in_place(part["rows"]), ""]
         notes = [f"* {r['capture']}: {r['note']}." for r in part["rows"] if r["note"]]
         out += [*notes, ""] if notes else []
-        out += [tables.families(part["families"]), "", tables.classes(part["classes"]), ""]
-        out += [tables.scorers(part["macro"]), ""]
+        out += [*_by_kind(part), tables.scorers(part["macro"]), ""]
     for name, head in (("grafted", "Grafted"), ("simulated", "Simulated infections")):
         part = report.get(name)
         if part and part["rows"]:
             out += [f"### {head}", "", tables.grafted(part["rows"]), ""]
-            out += [tables.families(part["families"]), "", tables.classes(part["classes"]), ""]
-            if part.get("own", {}).get("records"):
-                out += [tables.own(part["own"]), ""]
-            out += [tables.scorers(part["macro"]), ""]
+            out += [*_by_kind(part), tables.scorers(part["macro"]), ""]
             out += [f"{tables.placebo(part['placebo'])} They are: {tables.fired(part['placebo'])}."]
             out += ["", tables.placebos(part["placebo"]), ""]
     if report.get("look-alikes"):
@@ -112,6 +108,13 @@ def markdown(report: dict[str, Any], *, title: str) -> str:
     if not report.get("folds"):
         out += ["Not judged:", "", *(f"* {text}." for text in LEFT_OUT)]
     return "\n".join(out)
+
+
+def _by_kind(part: dict[str, Any]) -> list[str]:
+    """Return what was found by kind and class, and what of the benign was taken for it."""
+    out = [tables.families(part["families"]), "", tables.classes(part["classes"]), ""]
+    has = part.get("own", {}).get("records")
+    return [*out, tables.own(part["own"]), ""] if has else out
 
 
 def write(folder: Path, report: dict[str, Any], what_for: str = "", *, whole: bool = True) -> Path:

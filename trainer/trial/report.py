@@ -31,6 +31,7 @@ def attack_row(subject: Subject, cases: Sequence[Case], pools: Pools) -> dict[st
         row[whose]["false"] = sum(len(figures.false(c, whose)) for c in cases)
     row["scorers"] = by_scorer(cases, pools)
     row["records"] = sum(int((c.played.label > 0).sum()) for c in cases)
+    row["own"] = own(cases)
     return row
 
 

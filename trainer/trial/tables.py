@@ -58,10 +58,10 @@ def classes(found: dict[str, dict[str, int]]) -> str:
 
 
 def own(found: dict[str, int]) -> str:
-    """Return in a sentence how much of the hosts' own life is taken for part of the attack."""
+    """Return in a sentence how much of what is benign beside attacks is taken for part of them."""
     records, told = found["records"], found["told"]
     return (
-        f"Of {records:,} benign records that the infected devices have of their own beside it, "
+        f"Of {records:,} benign records beside the attacks, most of them the infected devices' own, "
         f"{told} ({told / max(records, 1):.2%}) are called attack."
     )
 

@@ -61,8 +61,8 @@ def own(found: dict[str, int]) -> str:
     """Return in a sentence how much of what is benign beside attacks is taken for part of them."""
     records, told = found["records"], found["told"]
     return (
-        f"Of {records:,} benign records beside the attacks, most of them the infected devices' own, "
-        f"{told} ({told / max(records, 1):.2%}) are called attack."
+        f"Of {records:,} benign records beside the attacks, most of them the infected devices' "
+        f"own, {told} ({told / max(records, 1):.2%}) are called attack."
     )
 
 

@@ -9,7 +9,7 @@ from guardian.const import NS
 
 _WEEK_NS = 7 * 86_400 * NS
 
-FALSE_A_WEEK = 3.3
+FALSE_A_WEEK = 1.7
 SILENT = 0.21
 """What trials of the shipped models say (docs/incidents.md, trainer/trial/budget.py): the false
 incidents of eight devices in a week, and the share of found infections that stayed so small that a

@@ -56,7 +56,9 @@ def run(path: Path) -> None:
     from guardian.addresses import Lan  # noqa: PLC0415
     from guardian.devices import DeviceTable  # noqa: PLC0415
     from guardian.pipeline import Pipeline  # noqa: PLC0415
+    from guardian.runtime import rarely_collect  # noqa: PLC0415
 
+    rarely_collect()  # as the daemon does
     pipeline = Pipeline(bundle.load(bundle.default_path()), Lan(), DeviceTable(Lan()))
     begun = time.process_time()
     for frames in capture.read_frames(path, 4_096):  # as a ring hands them over

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from trainer import priors
 from trainer.commands import train
 
 QUICK_HOMES = 8
+
+
+def _told_beside(text: str) -> None:
+    """Say how far the process that counts first days is."""
+    sys.stderr.write(f"first days: {text}\n")
 
 
 def main() -> int:
@@ -28,9 +35,12 @@ def main() -> int:
         sys.stderr.write(f"[{time.monotonic() - begun:5.0f} s] {text}\n")
 
     how = {"data": given.data, "seed": given.seed, "quick": given.quick, "keep": given.run}
-    train([], given.out, echo=echo, **how)
     count = QUICK_HOMES if given.quick else priors.HOMES
-    prior, _ = priors.of_recipe(given.seed, given.data, count, echo)
+    # First days need no model: they are counted on the other core while the models are made.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside:
+        days = beside.submit(priors.of_recipe, given.seed, given.data, count, _told_beside)
+        train([], given.out, echo=echo, **how)
+        prior, _ = days.result()
     echo(f"what devices do in their first day is written; digest {priors.write(given.out, prior)}")
     return 0
 

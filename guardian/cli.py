@@ -41,7 +41,21 @@ CHECKSUMS = click.option(
 )
 
 
-@click.group(context_settings=CONTEXT)
+class EnoughReadError(Exception):
+    """Who reads (head, less) has seen enough."""
+
+
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Raises EnoughReadError where its reader is gone: of a broken pipe click makes a
+        failure."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise EnoughReadError from None
+
+
+@click.group(cls=_Group, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="guardian")
 def cli() -> None:
     """The guardian of a home network."""
@@ -233,8 +247,8 @@ def main() -> None:
         fail(f"settings: {error}")
     except GuardianError as error:
         fail(str(error))
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough; keep Python from complaining at exit.
+    except (EnoughReadError, BrokenPipeError):
+        # What is still to be written has no reader: keep Python from complaining at exit.
         mute()
         sys.exit(0)
     except OSError as error:

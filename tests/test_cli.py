@@ -267,6 +267,18 @@ def test_a_full_disk_is_one_sentence(home: Path, command: str) -> None:
     assert "No space left" in sentence(done)
 
 
+@pytest.mark.parametrize("command", ["conns", "score", "replay"])
+def test_a_reader_that_has_seen_enough_is_no_failure(home: Path, command: str) -> None:
+    end, begin = os.pipe()
+    os.close(end)
+    with os.fdopen(begin, "wb") as gone:
+        done = subprocess.run(
+            [sys.executable, "-m", "guardian.cli", command, str(home)],
+            stdout=gone, stderr=subprocess.PIPE, check=False, cwd=ROOT,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_an_interrupted_replay_keeps_what_it_wrote(home: Path, tmp_path: Path) -> None:
     db = tmp_path / "guardian.db"
     # A capture that is given twice is read once, so there are copies.

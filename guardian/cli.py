@@ -47,8 +47,8 @@ class EnoughReadError(Exception):
 
 class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. Raises EnoughReadError where its reader is gone: of a broken pipe click makes a
-        failure."""
+        """Run the command. Raises EnoughReadError where its reader is gone: of a broken pipe click
+        makes a failure."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:

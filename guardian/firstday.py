@@ -17,6 +17,7 @@ from typing import Any
 
 from guardian.clues import DNS, OUTSIDE
 from guardian.const import MAX_DAY_NAMED, MAX_DAY_STRANGERS, NS
+from guardian.patient import NAMED_S
 from guardian.phrases import size
 from guardian.prior import (
     CAME,
@@ -31,7 +32,7 @@ from guardian.prior import (
 from guardian.seen import Seen
 from guardian.tables import CONN_STATES
 
-NAMED_NS = 30 * NS
+_NAMED_NS = NAMED_S * NS
 """A call so soon after a question to DNS has a name; so do later ones to the same machine."""
 LEAST_NAMED = 3
 """Calls with a name that a device must have made, so that it is known to ask: of another nothing is
@@ -118,7 +119,7 @@ class Day:
             high, low = one.peer
             stranger = self._strangers.get(high ^ low)
             if stranger is not None:
-                if not one.piece and 0 <= one.begun - self._asked < NAMED_NS:
+                if not one.piece and 0 <= one.begun - self._asked < _NAMED_NS:
                     self._known(high ^ low)
                     return False
                 return self._sends(stranger, one.sent)
@@ -136,7 +137,7 @@ class Day:
 
     def _call(self, key: int, one: Seen, fresh: bool) -> bool:
         """Take the first call to a machine outside that is no stranger yet."""
-        if 0 <= one.begun - self._asked < NAMED_NS:
+        if 0 <= one.begun - self._asked < _NAMED_NS:
             self._note(key)
             return False
         if key in self._named or not (fresh or self.came) or one.conn_state == _UNDERWAY:
@@ -176,7 +177,7 @@ class Day:
         strangers = self._strangers
         while strangers:
             key = next(reversed(strangers))
-            if not 0 <= strangers[key][_BEGUN] - begun < NAMED_NS:
+            if not 0 <= strangers[key][_BEGUN] - begun < _NAMED_NS:
                 break
             self._known(key)
 

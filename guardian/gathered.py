@@ -38,7 +38,6 @@ TOLD = 0.95
 _MOST = 2.0
 """Most that a record outside of incidents comes to: the models' 1 and as much that adds up."""
 
-
 CALLS = 3
 """Rows of an incident that make all calls of a machine and port part of it: as few as open one."""
 _ALWAYS, _MEANWHILE = frozenset({"c2"}), frozenset({"brute-force", "flood"})

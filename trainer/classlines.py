@@ -14,12 +14,12 @@ that phones and computers together give, since people do on both what they like.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -30,10 +30,9 @@ from guardian.deviceclass import CLASSES, COMPUTER, PHONE, THING
 from guardian.errors import BundleError, GuardianError
 from guardian.evidence import log_odds
 from guardian.featurelist import NAMES
-from guardian.minisign import SUFFIX
 from guardian.scoring import Scorer
 from guardian.tables import F32, Sequences
-from trainer import calibrate, card
+from trainer import calibrate, card, pack
 from trainer.calibrate import LEAST_THREAT, THREAT_SHARE
 from trainer.recipe import Recipe, held_out
 from trainer.rows import Rows
@@ -125,19 +124,16 @@ def write(folder: Path, lines: Mapping[str, float]) -> str:
 
     Raises BundleError where the bundle is signed: whoever has the key signs it again.
     """
-    bundles.load(folder)
-    if (folder / (bundles.MANIFEST + SUFFIX)).exists():
-        raise BundleError(f"{folder} is signed: write the lines before it is signed")
-    path = folder / bundles.MANIFEST
-    found = json.loads(path.read_text(encoding="utf-8"))
-    found["thresholds"]["classes"] = dict(lines)
-    said = f"calibrated on {found['thresholds']['calibrated_on']}."
-    page = (folder / bundles.CARD).read_text(encoding="utf-8")
-    page = re.sub(rf"{re.escape(said)}.*", lambda _: said + card.classes(lines), page, count=1)
-    (folder / bundles.CARD).write_text(page, encoding="utf-8")
-    found["files"][bundles.CARD] = hashlib.sha256(page.encode("utf-8")).hexdigest()
-    path.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return bundles.load(folder).digest
+
+    def change(found: dict[str, Any]) -> None:
+        found["thresholds"]["classes"] = dict(lines)
+        said = f"calibrated on {found['thresholds']['calibrated_on']}."
+        page = (folder / bundles.CARD).read_text(encoding="utf-8")
+        page = re.sub(rf"{re.escape(said)}.*", lambda _: said + card.classes(lines), page, count=1)
+        (folder / bundles.CARD).write_text(page, encoding="utf-8")
+        found["files"][bundles.CARD] = hashlib.sha256(page.encode("utf-8")).hexdigest()
+
+    return pack.amend(folder, "lines", change)
 
 
 def claimed(bundle: Path, data: Path, kind: str, part: str) -> str:

@@ -7,7 +7,7 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,6 +20,7 @@ from guardian import bundle
 from guardian.bundle import Scaler
 from guardian.errors import BundleError
 from guardian.members import Ensemble, ModelFile, alone
+from guardian.minisign import SUFFIX
 from guardian.scoring import Pair, Scorer
 from guardian.tables import F32, I32
 from trainer.labels import CLASSES
@@ -72,6 +73,21 @@ def write(folder: Path, parts: Parts, card: str) -> bundle.Bundle:
         for file in sorted(new.iterdir()):
             shutil.move(file, folder / file.name)
     return bundle.load(folder, parts.features)
+
+
+def amend(folder: Path, what: str, change: Callable[[dict[str, Any]], None]) -> str:
+    """Let `change` alter the manifest of a bundle that is there already; return the new digest.
+
+    Raises BundleError where the bundle is signed: whoever has the key signs it again.
+    """
+    bundle.load(folder)
+    if (folder / (bundle.MANIFEST + SUFFIX)).exists():
+        raise BundleError(f"{folder} is signed: write the {what} before it is signed")
+    path = folder / bundle.MANIFEST
+    found = json.loads(path.read_text(encoding="utf-8"))
+    change(found)
+    path.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return bundle.load(folder).digest
 
 
 def _fill(folder: Path, parts: Parts, card: str) -> None:

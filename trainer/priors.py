@@ -14,7 +14,6 @@ puts it into its manifest, `--check SEED` counts who of other simulated homes ex
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from collections import defaultdict
@@ -32,7 +31,6 @@ from guardian.deviceclass import CLASSES, THING
 from guardian.errors import BundleError, GuardianError
 from guardian.evidence import EvidenceSettings
 from guardian.firstday import FLOORS, LEAST_NAMED, Day
-from guardian.minisign import SUFFIX
 from guardian.prior import (
     CAME,
     PHASES,
@@ -50,7 +48,7 @@ from guardian.simulate import simulate, training_homes
 from guardian.simulate.scenario import LOOKALIKES
 from guardian.tables import FeatureRows, Scores
 from guardian.witness import joins
-from trainer import catalogue
+from trainer import catalogue, pack
 from trainer.recipe import HELD_OUT_SEED, classes_of
 from trainer.streams import Stream, read
 
@@ -249,14 +247,7 @@ def write(folder: Path, prior: Prior) -> str:
 
     Raises BundleError where the bundle is signed: whoever has the key signs it again.
     """
-    bundles.load(folder)
-    if (folder / (bundles.MANIFEST + SUFFIX)).exists():
-        raise BundleError(f"{folder} is signed: write the prior before it is signed")
-    path = folder / bundles.MANIFEST
-    found = json.loads(path.read_text(encoding="utf-8"))
-    found["prior"] = as_manifest(prior)
-    path.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return bundles.load(folder).digest
+    return pack.amend(folder, "prior", lambda found: found.update(prior=as_manifest(prior)))
 
 
 def of_recipe(seed: int, data: Path, count: int, echo: Echo) -> tuple[Prior, list[Life]]:

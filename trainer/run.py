@@ -21,7 +21,7 @@ from trainer.labels import CLASSES
 from trainer.recipe import Material, Recipe
 from trainer.rows import Rows
 from trainer.zoo.config import Config
-from trainer.zoo.family import REGISTRY, Family, Shape
+from trainer.zoo.family import REGISTRY, Family, Learner, Shape
 
 Echo = Callable[[str], None]
 
@@ -70,18 +70,8 @@ def fit_run(material: Material, recipe: Recipe, echo: Echo) -> Run:
     z_out = scaler.apply(held_out.x, held_out.length)
     _, window, count = z.shape
 
-    family, shape, config = _classifier(recipe, window, count)
-    learner = family.learner(shape, config)
-    curves = {}
-    curves["classifier"] = fit(
-        learner.model,
-        (z, train.label, (train.evened() if recipe.evened else weight).astype(np.float32)),
-        (z_out, held_out.label, held_out.weights().astype(np.float32)),
-        learner.loss,
-        Fit(recipe.epochs),
-        seed=recipe.seed,
-        echo=echo,
-    )
+    learner, losses = taught(train, z, held_out, z_out, recipe, echo)
+    curves = {"classifier": losses}
     # Placebos are insertions: normal traffic, but not what a device's life looks like.
     settled = (
         benign & np.array([s not in ("graft", "placebo") for _, s in train.names])[train.instance]
@@ -111,6 +101,26 @@ def fit_run(material: Material, recipe: Recipe, echo: Echo) -> Run:
         sources=material.sources,
         curves=curves,
     )
+
+
+def taught(
+    train: Rows, z: F32, held_out: Rows, z_out: F32, recipe: Recipe, echo: Echo
+) -> tuple[Learner, dict[str, list[float]]]:
+    """Fit a recipe's classifier on rows and their scaled sequences; return it with its losses."""
+    _, window, count = z.shape
+    family, shape, config = _classifier(recipe, window, count)
+    learner = family.learner(shape, config)
+    weight = train.evened() if recipe.evened else train.weights()
+    losses = fit(
+        learner.model,
+        (z, train.label, weight.astype(np.float32)),
+        (z_out, held_out.label, held_out.weights().astype(np.float32)),
+        learner.loss,
+        Fit(recipe.epochs),
+        seed=recipe.seed,
+        echo=echo,
+    )
+    return learner, losses
 
 
 def _autoencoder(window: int, count: int) -> tuple[Family, Shape, Config]:

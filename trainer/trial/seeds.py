@@ -19,16 +19,13 @@ import keras
 import numpy as np
 
 from guardian.bundle import Scaler
-from guardian.features import NAMES
 from guardian.scoring import softmax
 from guardian.tables import F32, F64, I32, I64, Array
 from trainer import calibrate, catalogue, metrics, recipe
-from trainer.fit import Fit, fit
-from trainer.labels import CLASSES
 from trainer.recipe import Material, Recipe
 from trainer.rows import Rows
+from trainer.run import taught
 from trainer.streams import sequences
-from trainer.zoo.family import REGISTRY, Shape
 from trainer.zoo.views import VIEWS
 
 Echo = Callable[[str], None]
@@ -109,20 +106,8 @@ def fitted(train: Rows, held_out: Rows, how: Recipe, seed: int, echo: Echo) -> t
     weight, benign = train.weights(), train.label == 0
     scaler = calibrate.scaler(train.x[benign, -1], weight[benign])
     keras.utils.set_random_seed(seed)
-    family = REGISTRY["views"]
-    shape = Shape(train.x.shape[1], len(NAMES), len(CLASSES))
-    learner = family.learner(shape, family.config(smoothing=how.smoothing))
-    taught = (train.evened() if how.evened else weight).astype(np.float32)
-    outside = scaler.apply(held_out.x, held_out.length)
-    fit(
-        learner.model,
-        (scaler.apply(train.x, train.length), train.label, taught),
-        (outside, held_out.label, held_out.weights().astype(np.float32)),
-        learner.loss,
-        Fit(how.epochs),
-        seed=seed,
-        echo=echo,
-    )
+    z, z_out = (scaler.apply(rows.x, rows.length) for rows in (train, held_out))
+    learner, _ = taught(train, z, held_out, z_out, replace(how, seed=seed), echo)
     return learner.model, scaler
 
 
